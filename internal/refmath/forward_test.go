@@ -196,12 +196,12 @@ func TestForwardByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Position 0 sees only itself: value (-1, 1). Position 1 has scores -s and +s, values (-1, 1) and (1, -1).
+	// Position 0 sees only itself: value (-1, 1), which cancels its embedding. Position 1 has scores -s and +s, values (-1, 1) and (1, -1).
 	s := float64(ln3) * float64(ln3) / math.Sqrt2
 	own := 1 / (1 + math.Exp(-2*s))
 	gelu := 0.8413447460685429
 	hidden := mat.NewDense(2, 2, []float64{
-		1 - 1 + 0.5 + gelu, -1 + 1 - gelu + 0.25,
+		0.5 + gelu, 0.25 - gelu,
 		-2 + (2*own - 1) + 0.5 + gelu, 2 - (2*own - 1) - gelu + 0.25,
 	})
 	compare(t, "hidden", trace.Hidden[0], hidden, 1e-14)
