@@ -1,5 +1,7 @@
 package shard
 
+import "slices"
+
 // NodeID names a node for its whole life; it is derived from the node's key, never from its address.
 type NodeID string
 
@@ -28,9 +30,41 @@ type Plan struct {
 	Stages []Stage `json:"stages"`
 }
 
-// Shape is what the arithmetic of splitting has to know of a model.
-type Shape struct {
-	Layers, Heads, HeadDim, Inner, Vocab int
-	Leaf                                 int // K is cut at multiples of this only
-	PanelRows                            int // rows are cut at multiples of this only
+// Find looks up the place of a node. A node has at most one rank in a valid plan.
+func (p *Plan) Find(node NodeID) (stage, rank int, ok bool) {
+	for s := range p.Stages {
+		for r := range p.Stages[s].Group {
+			if p.Stages[s].Group[r].Node == node {
+				return s, r, true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
+// Nodes lists the nodes of the plan, stage by stage and rank by rank.
+func (p *Plan) Nodes() []NodeID {
+	var nodes []NodeID
+	for _, stage := range p.Stages {
+		for _, rank := range stage.Group {
+			nodes = append(nodes, rank.Node)
+		}
+	}
+	return nodes
+}
+
+// First reports whether the stage embeds tokens.
+func (p *Plan) First(stage int) bool { return stage == 0 }
+
+// Last reports whether the stage makes logits.
+func (p *Plan) Last(stage int) bool { return stage == len(p.Stages)-1 }
+
+// Clone is a copy that shares no memory with the plan.
+func (p *Plan) Clone() *Plan {
+	c := *p
+	c.Stages = slices.Clone(p.Stages)
+	for i := range c.Stages {
+		c.Stages[i].Group = slices.Clone(c.Stages[i].Group)
+	}
+	return &c
 }

@@ -11,6 +11,9 @@ type Slice struct {
 // Len is the number of things in the slice.
 func (s Slice) Len() int { return s.Hi - s.Lo }
 
+// Empty reports whether nothing is in the slice.
+func (s Slice) Empty() bool { return s.Hi <= s.Lo }
+
 // Scale multiplies both ends: heads become rows.
 func (s Slice) Scale(n int) Slice { return Slice{s.Lo * n, s.Hi * n} }
 
