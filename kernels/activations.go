@@ -1,0 +1,116 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+)
+
+// Activations is the right-hand side of a product: T rows of K inputs, one row per token. It holds them as
+// float32 and, once Quantise has run, as int8 in blocks of BlockK with one scale each. The zero value is empty
+// and ready for Reset; buffers only grow, so a warm one allocates nothing.
+//
+// Different goroutines may fill and quantise different rows at once; a product reads all of them.
+type Activations struct {
+	t, k, blocks int
+
+	rows  []float32 // (t, blocks*BlockK), zero behind K
+	quant []int8    // (blocks, t, BlockK)
+	scale []float32 // (blocks, t)
+	sum   []int32   // (blocks, t), the sum of a block's quants
+	pairs []int32   // (blocks, t, 16), the quants as the generic Q4 product multiplies by them
+}
+
+// Reset makes room for t rows of k inputs. The rows' content is undefined until it is written; what pads K to a
+// multiple of BlockK is zero.
+func (x *Activations) Reset(t, k int) {
+	if t < 0 || k < 1 {
+		panic(fmt.Sprintf("kernels: reset activations to (%d, %d)", t, k))
+	}
+	x.t, x.k, x.blocks = t, k, Blocks(k)
+	units := x.blocks * t
+	x.rows = grow(x.rows, units*BlockK)
+	x.quant = grow(x.quant, units*BlockK)
+	x.scale = grow(x.scale, units)
+	x.sum = grow(x.sum, units)
+	x.pairs = grow(x.pairs, units*BlockK/2)
+	if padded := x.blocks * BlockK; padded > k {
+		for row := range t {
+			clear(x.rows[row*padded+k : (row+1)*padded])
+		}
+	}
+}
+
+// grow returns a slice of n elements, in s's memory if that is large enough.
+func grow[E any](s []E, n int) []E {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return make([]E, n)
+}
+
+// T is the number of rows (tokens).
+func (x *Activations) T() int { return x.t }
+
+// K is the number of inputs in a row.
+func (x *Activations) K() int { return x.k }
+
+// Row is row t, (K), to be read or written. After a write the row must be quantised again before it meets
+// a quantised format.
+func (x *Activations) Row(t int) []float32 {
+	at := t * x.blocks * BlockK
+	return x.rows[at : at+x.k : at+x.k]
+}
+
+// Quantise makes the int8 form of rows [lo, hi). Per block of BlockK inputs, in float32:
+//
+//	amax  = the largest |x|; NaN if any x is NaN
+//	scale = amax / 127
+//	inv   = 127 / amax, or 0 if that is not finite
+//	y     = x * inv;  if !(y > -127) y = -127;  if y > 127 y = 127
+//	q     = y rounded to the nearest integer, ties to even
+//
+// so a NaN is -127 under a NaN scale, which MulPanels turns into a counted clamp and never into silence.
+func (x *Activations) Quantise(lo, hi int) {
+	if lo < 0 || hi > x.t || lo > hi {
+		panic(fmt.Sprintf("kernels: quantise rows [%d, %d) of %d", lo, hi, x.t))
+	}
+	padded := x.blocks * BlockK
+	for t := lo; t < hi; t++ {
+		row := x.rows[t*padded : (t+1)*padded]
+		for b := range x.blocks {
+			unit := b*x.t + t
+			src := (*[BlockK]float32)(row[b*BlockK:])
+			dst := (*[BlockK]int8)(x.quant[unit*BlockK:])
+			x.scale[unit], x.sum[unit] = quantiseBlock(dst, src)
+			pairQuants((*[BlockK / 2]int32)(x.pairs[unit*BlockK/2:]), dst)
+		}
+	}
+}
+
+// quantiseBlock writes the quants of one block and returns its scale and the sum of the quants.
+func quantiseBlock(dst *[BlockK]int8, src *[BlockK]float32) (scale float32, sum int32) {
+	amax := maxAbs(src[:])
+	inv := 127 / amax
+	if !(inv <= math.MaxFloat32) {
+		inv = 0
+	}
+	for i, v := range src {
+		q := roundQuant(float32(v * inv))
+		dst[i] = int8(q)
+		sum += q
+	}
+	return amax / 127, sum
+}
+
+// pairQuants folds the quants into the multipliers of the generic Q4 product (mul_q4.go). In group g of a weight
+// block, a shift by 0, 4, 8 or 12 bits brings the weights of two k's into the 16-bit lanes 0 and 1; multiplied by
+// the two quants in swapped lanes, lane 1 of the product is their dot product.
+func pairQuants(dst *[BlockK / 2]int32, q *[BlockK]int8) {
+	for g := range 4 {
+		k := 4 * g
+		dst[k+0] = int32(q[k])<<16 + int32(q[k+2])
+		dst[k+1] = int32(q[k+16])<<16 + int32(q[k+18])
+		dst[k+2] = int32(q[k+1])<<16 + int32(q[k+3])
+		dst[k+3] = int32(q[k+17])<<16 + int32(q[k+19])
+	}
+}

@@ -1,0 +1,154 @@
+package kernels
+
+import "math"
+
+// AttendScratch is the working memory of attention for one goroutine. The zero value is ready; it only grows, so a
+// warm one allocates nothing.
+type AttendScratch struct {
+	page   []float32 // (BlockTokens, headDim)
+	scores []float32 // (rows, KeyBlock)
+	parts  []float32 // (key blocks, rows, PartFloats)
+}
+
+// PartFloats is the size of what one key block gives to one query row: its largest score, its sum of
+// exponentials, and its weighted sum of values (headDim).
+func PartFloats(headDim int) int { return 2 + headDim }
+
+// KeyBlocks is the number of key blocks that hold so many keys.
+func KeyBlocks(keys int) int { return (keys + KeyBlock - 1) / KeyBlock }
+
+// Attend computes causal attention of one head for rows consecutive tokens of a sequence: row r stands at position
+// pos+r and sees the keys of positions [0, pos+r].
+//
+// q and out hold row r's (HeadDim) of this head at r*qStride and r*outStride. table lists the sequence's
+// blocks: position p is slot p mod BlockTokens of block table[p/BlockTokens].
+//
+// It is AttendBlock for every key block and Combine for every row; callers who want to spread one
+// row's key blocks over goroutines call those two themselves and get the same bits.
+func (kv *KV) Attend(out []float32, outStride int, q []float32, qStride, rows, head int, table []int32, pos int, s *AttendScratch) {
+	size := PartFloats(kv.HeadDim)
+	blocks := KeyBlocks(pos + rows)
+	s.parts = grow(s.parts, blocks*rows*size)
+	for b := range blocks {
+		kv.AttendBlock(s.parts[b*rows*size:(b+1)*rows*size], q, qStride, rows, head, table, pos, b, s)
+	}
+	for r := range rows {
+		dst := out[r*outStride : r*outStride+kv.HeadDim]
+		Combine(dst, s.parts[r*size:], rows*size, KeyBlocks(pos+r+1))
+	}
+}
+
+// AttendBlock computes the part of key block b, the keys of positions [b*KeyBlock, (b+1)*KeyBlock), for the rows that
+// Attend describes. Row r's part goes to dst[r*PartFloats]; a row that sees no key of the block has the part
+// (-Inf, 0, 0...). For one row and its n visible keys of the block, all in float32 and each step rounded:
+//
+//	s[j]   = (sum over d of q[d]*k[j][d]) * float32(1/sqrt(HeadDim)), d in lane d mod 16, then laneSum's tree
+//	m      = the largest s[j]
+//	p[j]   = Exp(s[j] - m)
+//	l      = sum of p[j], j in lane j mod 16, then laneSum's tree
+//	acc[d] = sum of p[j]*v[j][d] in the order of j, from +0
+func (kv *KV) AttendBlock(dst, q []float32, qStride, rows, head int, table []int32, pos, b int, s *AttendScratch) {
+	d, size, first := kv.HeadDim, PartFloats(kv.HeadDim), b*KeyBlock
+	s.page = grow(s.page, BlockTokens*d)
+	s.scores = grow(s.scores, rows*KeyBlock)
+	most := min(KeyBlock, pos+rows-first) // keys that the last row sees
+	scale := float32(1 / math.Sqrt(float64(d)))
+	for at := 0; at < most; at += BlockTokens {
+		n := min(BlockTokens, most-at)
+		kv.loadPage(s.page, table[(first+at)/BlockTokens], keyHalf, head, n)
+		for r := range rows {
+			seen := min(n, pos+r+1-first-at)
+			query, scores := q[r*qStride:r*qStride+d], s.scores[r*KeyBlock+at:]
+			for j := range seen {
+				scores[j] = dot(query, s.page[j*d:(j+1)*d]) * scale
+			}
+		}
+	}
+	for r := range rows {
+		part := dst[r*size : (r+1)*size]
+		n := max(0, min(KeyBlock, pos+r+1-first))
+		part[0], part[1] = softmaxPart(s.scores[r*KeyBlock : r*KeyBlock+n])
+		clear(part[2:])
+	}
+	for at := 0; at < most; at += BlockTokens {
+		n := min(BlockTokens, most-at)
+		kv.loadPage(s.page, table[(first+at)/BlockTokens], valueHalf, head, n)
+		for r := range rows {
+			seen := min(n, pos+r+1-first-at)
+			acc, p := dst[r*size+2:(r+1)*size], s.scores[r*KeyBlock+at:]
+			for j := range seen {
+				addScaled(acc, s.page[j*d:(j+1)*d], p[j])
+			}
+		}
+	}
+}
+
+// loadPage widens the first n vectors of one head of a block into page (n, HeadDim).
+func (kv *KV) loadPage(page []float32, block int32, half, head, n int) {
+	d, size := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
+	src := kv.vectors(block, half, head)
+	for j := range n {
+		kv.loadVector(page[j*d:(j+1)*d], src[j*size:(j+1)*size])
+	}
+}
+
+// dot is the sum of a[i]*b[i], each product rounded, in 16 lanes and laneSum's tree.
+func dot(a, b []float32) float32 {
+	b = b[:len(a)]
+	var sum [lanes]float32
+	for i, v := range a {
+		sum[i%lanes] += float32(v * b[i])
+	}
+	return laneSum(&sum)
+}
+
+// softmaxPart replaces the scores by Exp(score - max) and returns the max (-Inf of none) and the sum.
+func softmaxPart(scores []float32) (m, l float32) {
+	m = float32(math.Inf(-1))
+	for _, v := range scores {
+		if v > m {
+			m = v
+		}
+	}
+	var sum [lanes]float32
+	for j, v := range scores {
+		p := Exp(v - m)
+		scores[j] = p
+		sum[j%lanes] += p
+	}
+	return m, laneSum(&sum)
+}
+
+// addScaled adds x[i]*p, rounded, to acc[i].
+func addScaled(acc, x []float32, p float32) {
+	x = x[:len(acc)]
+	for i, v := range x {
+		acc[i] += float32(p * v)
+	}
+}
+
+// Combine joins the parts of n key blocks, part b at parts[b*stride], in ascending order into out (headDim):
+//
+//	m = the largest m_b;  w_b = Exp(m_b - m)
+//	L = sum of l_b*w_b;  O[d] = sum of acc_b[d]*w_b;  out[d] = O[d] / L
+//
+// each step rounded to float32, the sums from +0.
+func Combine(out, parts []float32, stride, n int) {
+	m := float32(math.Inf(-1))
+	for b := range n {
+		if v := parts[b*stride]; v > m {
+			m = v
+		}
+	}
+	clear(out)
+	var sum float32
+	for b := range n {
+		part := parts[b*stride : b*stride+2+len(out)]
+		w := Exp(part[0] - m)
+		sum += float32(part[1] * w)
+		addScaled(out, part[2:], w)
+	}
+	for i, v := range out {
+		out[i] = v / sum
+	}
+}

@@ -1,0 +1,113 @@
+package kernels
+
+import "math"
+
+// Constants of Exp, each a float32.
+const (
+	expMax   = 88.722831 // the largest x whose exponential is finite
+	expMin   = -87.33654 // the smallest x whose exponential is a normal number
+	log2E    = 1.44269504
+	ln2Hi    = 0.693359375 // ln 2 in two parts; a whole number below 256 times the upper one is exact
+	ln2Lo    = -2.12194440e-4
+	expCoef5 = 1.9875691500e-4
+	expCoef4 = 1.3981999507e-3
+	expCoef3 = 8.3334519073e-3
+	expCoef2 = 4.1665795894e-2
+	expCoef1 = 1.6666665459e-1
+	expCoef0 = 5.0000001201e-1
+)
+
+// Exp is e^x within 2e-7 of the true value, Exp(±0) == 1. Above 88.722831 it is +Inf, below -87.33654 it is 0
+// (never subnormal), of a NaN it is a NaN. Every operation is rounded to float32 on its own:
+//
+//	n = x*log2E rounded to the nearest integer (by adding and taking away 1.5 * 2^23)
+//	r = (x - n*ln2Hi) - n*ln2Lo
+//	p = ((((c5*r + c4)*r + c3)*r + c2)*r + c1)*r + c0
+//	y = ((p*(r*r)) + r) + 1, with n added to its exponent
+//
+// The method and the coefficients are those of expf in Moshier's Cephes library.
+func Exp(x float32) float32 {
+	if x > expMax {
+		return float32(math.Inf(1))
+	}
+	if x < expMin {
+		return 0
+	}
+	if x != x {
+		return x
+	}
+	shifted := float32(x*log2E) + roundMagic
+	n := shifted - roundMagic
+	r := x - float32(n*ln2Hi)
+	r -= float32(n * ln2Lo)
+	p := float32(expCoef5*r) + expCoef4
+	p = float32(p*r) + expCoef3
+	p = float32(p*r) + expCoef2
+	p = float32(p*r) + expCoef1
+	p = float32(p*r) + expCoef0
+	y := float32(p*float32(r*r)) + r
+	y++
+	return math.Float32frombits(math.Float32bits(y) + math.Float32bits(shifted)<<23)
+}
+
+// ExpAll replaces each x by Exp(x).
+func ExpAll(x []float32) {
+	for i, v := range x {
+		x[i] = Exp(v)
+	}
+}
+
+const (
+	geluCubic = 0.044715
+	geluSlope = -1.5957691216 // -2 * sqrt(2/pi)
+)
+
+// GELU replaces each x by its Gaussian error linear unit in the tanh form (gelu_new, gelu_fast),
+//
+//	0.5*x*(1 + tanh(u)) = x / (1 + exp(-2u)),  u = sqrt(2/pi) * (x + 0.044715*x*x*x)
+//
+// computed as x / (1 + Exp((x*geluSlope) * (1 + geluCubic*(x*x)))), each step rounded to float32.
+func GELU(x []float32) {
+	for i, v := range x {
+		cubic := float32(geluCubic*float32(v*v)) + 1
+		x[i] = v / (1 + Exp(float32(v*geluSlope)*cubic))
+	}
+}
+
+// Coefficients of erfcExp: a minimax fit of exp(z*z)*erfc(z)/t over z in [0, 10], relative error 4.4e-8.
+const (
+	sqrtHalf  = 0.70710678119
+	erfcSlope = 0.36
+)
+
+var erfcCoef = [9]float32{
+	0.203204951512, 0.201155696468, 0.20680651533, 0.0821311638872, 0.368498115506,
+	-0.367469379845, 0.560449540732, -0.312088168442, 0.0573115210933,
+}
+
+// erfc is the complementary error function of z >= 0: with t = 1/(1 + erfcSlope*z), it is t*P(t)*Exp(-(z*z)), P by
+// Horner's rule from the highest coefficient, each step rounded to float32.
+func erfc(z float32) float32 {
+	t := 1 / (1 + float32(erfcSlope*z))
+	p := erfcCoef[8]
+	for i := 7; i >= 0; i-- {
+		p = float32(p*t) + erfcCoef[i]
+	}
+	return float32(t*p) * Exp(-float32(z*z))
+}
+
+// GELUErf replaces each x by its Gaussian error linear unit in the exact form, x * erfc(-x/sqrt(2)) / 2, as
+//
+//	e = erfc(|x| * sqrtHalf);  if !(x < 0) e = 2 - e;  (x*0.5) * e
+//
+// with erf = 1 - erfc within 2e-7. The tail of negative x keeps its relative precision.
+func GELUErf(x []float32) {
+	for i, v := range x {
+		z := float32(math.Float32frombits(math.Float32bits(v)&0x7fffffff) * sqrtHalf)
+		e := erfc(z)
+		if !(v < 0) {
+			e = 2 - e
+		}
+		x[i] = float32(v*0.5) * e
+	}
+}
