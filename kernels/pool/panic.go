@@ -24,7 +24,9 @@ func newTaskPanic(part int, value any) *TaskPanic {
 }
 
 // Error names the part and the cause.
-func (p *TaskPanic) Error() string { return fmt.Sprintf("part %d of a task panicked: %v", p.Part, p.Value) }
+func (p *TaskPanic) Error() string {
+	return fmt.Sprintf("part %d of a task panicked: %v", p.Part, p.Value)
+}
 
 // Unwrap is the value of the panic if that is an error.
 func (p *TaskPanic) Unwrap() error {

@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,20 +18,21 @@ type Task interface {
 type Pool struct {
 	workers int
 
-	run    sync.Mutex // held through a Run and through Close
-	closed bool       // guarded by run
+	run sync.Mutex // held through a Run and through Close
 
 	// The section in progress. task and parts are written only while no part is open, and are read only by who
 	// holds a claimed part; the claim orders the two.
 	task  Task
 	parts int
 
-	_     [64]byte
-	open  atomic.Uint64 // round<<32 | parts not yet claimed
-	_     [56]byte
-	done  atomic.Int64 // parts finished
-	panic atomic.Pointer[TaskPanic]
-	_     [48]byte
+	// Every thread hammers these two; each has a cache line to itself.
+	_    [64]byte
+	open atomic.Int64 // parts not yet claimed
+	_    [56]byte
+	done atomic.Int64 // parts finished
+	_    [56]byte
+
+	failed atomic.Pointer[TaskPanic]
 
 	// Parked workers wait on wake until a part is open or stop is set.
 	park   sync.Mutex
@@ -68,21 +71,31 @@ func (p *Pool) Run(parts int, task Task) {
 	if parts <= 0 {
 		return
 	}
+	if parts > math.MaxInt32 {
+		panic(fmt.Sprintf("pool: run %d parts", parts))
+	}
 	p.run.Lock()
-	defer p.run.Unlock()
-	p.panic.Store(nil)
+	p.failed.Store(nil)
 	p.done.Store(0)
 	p.task, p.parts = task, parts
-	round := p.open.Load()>>32 + 1
-	p.open.Store(round<<32 | uint64(parts))
-	if parts > 1 && p.workers > 1 && !p.closed {
+	p.open.Store(int64(parts))
+	defer p.finish()
+	if parts > 1 && p.workers > 1 {
 		p.rouse(parts - 1)
 	}
 	for p.step() {
 	}
+}
+
+// finish ends a Run. It is deferred so that a part which ends the caller's goroutine leaves no section behind.
+func (p *Pool) finish() {
+	for p.step() {
+	}
 	p.await()
 	p.task = nil
-	if failure := p.panic.Load(); failure != nil {
+	failure := p.failed.Load()
+	p.run.Unlock()
+	if failure != nil {
 		panic(failure)
 	}
 }
@@ -91,7 +104,6 @@ func (p *Pool) Run(parts int, task Task) {
 func (p *Pool) Close() {
 	p.run.Lock()
 	defer p.run.Unlock()
-	p.closed = true
 	p.stop.Store(true)
 	p.park.Lock()
 	p.wake.Broadcast()
@@ -108,12 +120,12 @@ func Split(n, parts, part int) (lo, hi int) {
 func (p *Pool) step() bool {
 	for {
 		open := p.open.Load()
-		left := uint32(open)
-		if left == 0 {
+		if open == 0 {
 			return false
 		}
+		// Whatever section the claim falls into, it is of that section that parts and task now speak.
 		if p.open.CompareAndSwap(open, open-1) {
-			p.do(p.parts - int(left))
+			p.do(p.parts - int(open))
 			return true
 		}
 	}
@@ -125,7 +137,7 @@ func (p *Pool) do(part int) {
 	total := int64(p.parts)
 	defer func() {
 		if !returned {
-			p.panic.CompareAndSwap(nil, newTaskPanic(part, recover()))
+			p.failed.CompareAndSwap(nil, newTaskPanic(part, recover()))
 		}
 		if p.done.Add(1) == total && p.waiting.CompareAndSwap(true, false) {
 			p.finished <- struct{}{}

@@ -32,7 +32,7 @@ func (p *Pool) work() {
 func (p *Pool) sleep() {
 	p.park.Lock()
 	p.parked.Add(1)
-	for uint32(p.open.Load()) == 0 && !p.stop.Load() {
+	for p.open.Load() == 0 && !p.stop.Load() {
 		p.wake.Wait()
 	}
 	p.parked.Add(-1)
@@ -62,9 +62,12 @@ func (p *Pool) await() {
 			runtime.Gosched()
 		}
 	}
-	p.waiting.Store(true)
-	if p.done.Load() == total && p.waiting.CompareAndSwap(true, false) {
-		return // nobody will send
+	for p.done.Load() != total {
+		p.waiting.Store(true)
+		if p.done.Load() == total && p.waiting.CompareAndSwap(true, false) {
+			return // nobody will send
+		}
+		// The sender may be a straggler of the section before, which was done but had not yet looked at waiting; look again.
+		<-p.finished
 	}
-	<-p.finished
 }
