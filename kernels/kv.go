@@ -3,6 +3,7 @@ package kernels
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // KVFormat is how the keys and values of attention are stored.
@@ -12,6 +13,7 @@ type KVFormat uint8
 const (
 	KVF16 KVFormat = 1 // float16
 	KVQ8  KVFormat = 2 // int8, with a float16 scale per group of 32 values of a head vector
+	KVF32 KVFormat = 3 // float32, to compare with references
 )
 
 // Sizes of the KV cache.
@@ -21,13 +23,15 @@ const (
 	kvGroup     = 32  // values of a head vector under one scale in KVQ8
 )
 
-// String is the name users type: f16 or q8.
+// String is the name users type: f16, q8 or f32.
 func (f KVFormat) String() string {
 	switch f {
 	case KVF16:
 		return "f16"
 	case KVQ8:
 		return "q8"
+	case KVF32:
+		return "f32"
 	}
 	return fmt.Sprintf("kvformat(%d)", uint8(f))
 }
@@ -39,11 +43,13 @@ func ParseKVFormat(name string) (KVFormat, error) {
 		return KVF16, nil
 	case "q8":
 		return KVQ8, nil
+	case "f32":
+		return KVF32, nil
 	}
-	return 0, fmt.Errorf("KV format %q: want f16 or q8", name)
+	return 0, fmt.Errorf("KV format %q: want f16, q8 or f32", name)
 }
 
-// VectorBytes is the size of one stored head vector: headDim float16, or headDim int8 followed by the float16 scales
+// VectorBytes is the size of one stored head vector: headDim float32 or float16, or headDim int8 followed by the float16 scales
 // of its groups (the last group may be shorter than 32). It is 0 for an unknown format.
 func (f KVFormat) VectorBytes(headDim int) int {
 	switch f {
@@ -51,6 +57,8 @@ func (f KVFormat) VectorBytes(headDim int) int {
 		return 2 * headDim
 	case KVQ8:
 		return headDim + 2*kvGroups(headDim)
+	case KVF32:
+		return 4 * headDim
 	}
 	return 0
 }
@@ -118,7 +126,13 @@ func (kv *KV) Store(block int32, slot int, k, v []float32) {
 }
 
 func (kv *KV) storeVector(dst []byte, src []float32) {
-	if kv.Format == KVF16 {
+	switch kv.Format {
+	case KVF32:
+		for i, x := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+		}
+		return
+	case KVF16:
 		for i, x := range src {
 			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
 		}
@@ -138,7 +152,13 @@ func (kv *KV) storeVector(dst []byte, src []float32) {
 
 // loadVector widens one stored vector; in KVQ8 each value is float32(int8)*scale, rounded once.
 func (kv *KV) loadVector(dst []float32, src []byte) {
-	if kv.Format == KVF16 {
+	switch kv.Format {
+	case KVF32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+		return
+	case KVF16:
 		for i := range dst {
 			dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
 		}

@@ -1,0 +1,40 @@
+package configs
+
+import "strings"
+
+// Setting is one field of a Config with its name and help.
+type Setting struct {
+	Name   string // of the flag and of the key in the file
+	Help   string
+	Value  Value
+	Secret bool // not to be shown
+}
+
+// Env is the environment variable of the setting.
+func (s Setting) Env() string {
+	return "POLYNODE_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// Settings lists every setting of c, bound to it: setting a value changes c.
+func (c *Config) Settings() []Setting {
+	return []Setting{
+		{Name: "data", Help: "folder of models and node state", Value: stringValue{&c.Data}},
+		{Name: "model", Help: "model to serve, by its name in the store; empty is the demo model in the binary", Value: stringValue{&c.Model}},
+		{Name: "name", Help: "what this node is called", Value: stringValue{&c.Name}},
+		{Name: "http", Help: "address of the HTTP endpoint", Value: stringValue{&c.HTTP}},
+		{Name: "listen", Help: "UDP address for other nodes; a cluster of one validates it and opens nothing", Value: stringValue{&c.Listen}},
+		{Name: "api-key", Help: "keys that requests may bear, separated by commas", Value: listValue{&c.APIKeys}, Secret: true},
+		{Name: "insecure-no-auth", Help: "serve other machines without a key", Value: boolValue{&c.NoAuth}},
+		{Name: "drain", Help: "how long running requests may take to end at shutdown", Value: durationValue{&c.Drain}},
+		{Name: "threads", Help: "computing threads", Value: intValue{&c.Threads}},
+		{Name: "kv-format", Help: "how keys and values are kept: f16, q8 (half the memory) or f32 (twice)", Value: stringValue{&c.KVFormat}},
+		{Name: "kv-memory", Help: "memory for keys and values, such as 8GiB; auto takes most of what is free", Value: bytesValue{&c.KVMemory}},
+		{Name: "step-tokens", Help: "tokens in one step, prompts and decoding together", Value: intValue{&c.StepTokens}},
+		{Name: "sequences", Help: "sequences that decode together", Value: intValue{&c.Sequences}},
+		{Name: "queue", Help: "requests that may wait", Value: intValue{&c.Queue}},
+		{Name: "queue-tokens", Help: "prompt tokens that may wait", Value: intValue{&c.QueueTokens}},
+		{Name: "eos", Help: "token that ends a text; -1 is what the model says", Value: intValue{&c.EOS}},
+		{Name: "log-level", Help: "debug, info, warn or error", Value: stringValue{&c.LogLevel}},
+		{Name: "log-format", Help: "text or json", Value: stringValue{&c.LogFormat}},
+	}
+}

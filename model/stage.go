@@ -1,0 +1,126 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+
+	"polynode/kernels"
+	"polynode/kernels/pool"
+	"polynode/shard"
+)
+
+// ErrShare reports a share that does not fit the model.
+var ErrShare = errors.New("model share")
+
+// Stage is one rank's share of a run of layers.
+type Stage struct {
+	config Config
+	share  Share
+	source Source
+	group  Group
+	pool   *pool.Pool
+	cache  *Cache
+
+	wte    []kernels.Matrix // one of (Vocab, Embed), in the first stage
+	wpe    []float32        // (Positions, Embed), in the first stage
+	layers []layer
+	final  norm             // in the last stage
+	head   []kernels.Matrix // one of (share.Vocab, Embed), in the last stage
+
+	unverifiedHead []piece
+
+	buffers
+	tasks
+}
+
+// buffers are the values between the operations of a layer. They grow to the largest step and stay.
+type buffers struct {
+	normed   kernels.Activations // (T, Embed)
+	attended kernels.Activations // (T, heads*headDim)
+	inner    kernels.Activations // (T, inner)
+	qkv      []float32           // (T, 3*heads*headDim)
+	sums     []int32             // (T, widest product)
+	product  product
+	scratch  chan *kernels.AttendScratch // one for each worker of the pool
+}
+
+// tasks are the row loops of a layer as the pool runs them, made once so that a step allocates nothing. They read
+// the current layer, batch and residual stream.
+type tasks struct {
+	layer  *layer
+	number int // of layer in this stage
+	batch  *Batch
+	hidden []float32 // (T, Embed), the residual stream
+	rows   []int32   // selected rows of hidden, for the head
+	logits []float32 // (len(rows), share.Vocab.Len())
+
+	embed, normAttention, splitQKV, attend, collectAttended rowTask
+	addAttention, activate, addFFN, normFinal, finishLogits rowTask
+}
+
+// rowTask is a pool task made of a function of the part.
+type rowTask func(part int)
+
+// Do runs the part.
+func (f rowTask) Do(part int) { f(part) }
+
+// NewStage loads a rank's share of a model. The source, group, pool and cache stay the caller's.
+func NewStage(src Source, share Share, group Group, workers *pool.Pool, cache *Cache) (*Stage, error) {
+	config := src.Config()
+	if err := share.validate(config); err != nil {
+		return nil, err
+	}
+	s := &Stage{config: config, share: share, source: src, group: group, pool: workers, cache: cache}
+	ld := &loader{src: src}
+	all := shard.Slice{Hi: config.Embed}
+	if share.First {
+		s.wpe = ld.vector(PositionEmbedding)
+		s.wte = ld.matrix(TokenEmbedding, shard.Slice{Hi: config.Vocab}, all)
+	}
+	for i := share.Layers.Lo; i < share.Layers.Hi; i++ {
+		s.layers = append(s.layers, ld.layer(config, share, i))
+	}
+	if share.Last {
+		s.final = ld.norm(FinalNormWeight, FinalNormBias)
+		name := Head
+		if config.TiedHead {
+			name = TokenEmbedding
+		}
+		s.head = ld.matrix(name, share.Vocab, all)
+		s.unverifiedHead = cutRows(piece{name, share.Vocab, all})
+	}
+	if ld.err != nil {
+		return nil, fmt.Errorf("load layers %v: %w", share.Layers, ld.err)
+	}
+	s.scratch = make(chan *kernels.AttendScratch, workers.Workers())
+	for range workers.Workers() {
+		s.scratch <- new(kernels.AttendScratch)
+	}
+	s.makeTasks()
+	return s, nil
+}
+
+func (sh Share) validate(c Config) error {
+	inside := func(s shard.Slice, n int) bool { return s.Lo >= 0 && s.Lo <= s.Hi && s.Hi <= n }
+	switch {
+	case !inside(sh.Layers, c.Layers):
+		return fmt.Errorf("%w: layers %v of %d", ErrShare, sh.Layers, c.Layers)
+	case !inside(sh.Heads, c.Heads):
+		return fmt.Errorf("%w: heads %v of %d", ErrShare, sh.Heads, c.Heads)
+	case !inside(sh.Inner, c.Inner):
+		return fmt.Errorf("%w: FFN columns %v of %d", ErrShare, sh.Inner, c.Inner)
+	case !inside(sh.Vocab, c.Vocab):
+		return fmt.Errorf("%w: vocabulary rows %v of %d", ErrShare, sh.Vocab, c.Vocab)
+	}
+	return nil
+}
+
+// Config describes the whole model.
+func (s *Stage) Config() Config { return s.config }
+
+// Share is the part of the model that the stage computes.
+func (s *Stage) Share() Share { return s.share }
+
+// Clamps counts the leaves whose contribution was clamped since the stage was made; anything but zero means
+// that outputs lost accuracy.
+func (s *Stage) Clamps() int64 { return s.product.clamps.Load() }
