@@ -1,0 +1,118 @@
+package lint
+
+import "regexp"
+
+// importTable is the house, floor by floor: what stands below never knows what stands above. A child may import its parent
+// without being allowed here. ARCHITECTURE.md explains the floors.
+const importTable = `
+7 cmd/polynode         node configs
+
+6 node                 *
+
+5 api                  engine engine/sample tokenizer
+5 web
+
+4 engine/pipeline      engine shard transport
+4 engine/worker        engine engine/sample kernels model model/store shard transport transport/collective
+
+3 engine               engine/sample shard
+3 engine/sample
+3 cluster              shard transport
+
+2 model                kernels kernels/pool shard
+2 model/checkpoint
+2 model/demo
+2 model/store          kernels kernels/pool shard
+2 model/synth          kernels kernels/pool shard
+2 transport/collective kernels
+
+1 transport
+1 shard
+
+0 kernels              kernels/pool
+0 kernels/pool
+0 tokenizer
+0 configs
+
+# For tests only; the product may not import them.
+8 internal/lint
+8 internal/npy
+8 internal/refmath     model
+`
+
+// homes gives each third-party module its one package, and keeps some of the standard library where it belongs.
+var homes = Homes{
+	"github.com/hashicorp/raft":           {"cluster"},
+	"github.com/hashicorp/memberlist":     {"cluster"},
+	"github.com/hashicorp/go-hclog":       {"cluster"},
+	"github.com/quic-go/quic-go":          {"transport"},
+	"github.com/klauspost/cpuid/v2":       {"kernels"},
+	"github.com/prometheus/client_golang": {"api"},
+	"github.com/schollz/progressbar/v3":   {"cmd/polynode"},
+	"github.com/spf13/cobra":              {"cmd/polynode"},
+	"github.com/spf13/pflag":              {"cmd/polynode"},
+	"go.yaml.in/yaml/v3":                  {"configs"},
+	"golang.org/x/sync":                   {"api", "engine", "node", "model/store", "model/checkpoint"},
+	"golang.org/x/sys":                    {"model/checkpoint", "model/store", "node"},
+	"golang.org/x/term":                   {"cmd/polynode"},
+	"golang.org/x/time":                   {"api"},
+	"google.golang.org/protobuf":          {"tokenizer"},
+
+	"go.uber.org/goleak": {"tests"},
+	"gonum.org/v1/gonum": {"tests", "internal/refmath"},
+	"pgregory.net/rapid": {"tests"},
+
+	"io/ioutil": {},
+	"log":       {"cluster"},
+	"math/rand": {},
+	"net/http":  {"api", "web", "node", "cmd/polynode", "tests"},
+	"reflect":   {"tests"},
+	"unsafe":    {"kernels", "model/store", "model/checkpoint"},
+}
+
+// pure is the code that decides and computes; the shells around it act.
+var pure = Pure{
+	"kernels":       {"os"}, // the off-switch of each tier is an environment variable
+	"shard":         nil,
+	"engine/sample": nil,
+}
+
+var filesLong = Exceptions{}
+
+var functionsLong = Ratchet{}
+
+var bans = []Ban{
+	{Call: "fmt.Print*", Homes: []string{"cmd/*"}, Instead: "use slog, or write to the io.Writer that the caller passes"},
+	{Call: "print", Where: InProduct, Instead: "use slog"},
+	{Call: "println", Where: InProduct, Instead: "use slog"},
+	{Call: "time.Sleep", Where: InTests, Beside: "testing/synctest", Instead: "wait for the event itself: a channel, a context, or testing/synctest's clock"},
+	{Call: "time.Sleep", Where: InProduct, Instead: "use a timer and select on the context as well"},
+	{Call: "time.After", Where: InProduct, Instead: "use time.NewTimer and stop it"},
+	{Call: "time.Tick", Instead: "use time.NewTicker and stop it"},
+	{Call: "panic", Where: InProduct, Instead: "return an error; if only a bug can lead here, list the function in internal/lint/policy.go with the invariant"},
+	{Call: "os.Exit", Where: InProduct, Homes: []string{"cmd/*"}, Instead: "return an error up to main"},
+	{Call: "context.TODO", Instead: "pass the caller's context"},
+	{Call: "context.Background", Where: InProduct, Homes: []string{"cmd/*"}, Instead: "pass the caller's context"},
+	{Call: "net/http.Get", Instead: "use a client with a timeout and a request with a context"},
+	{Call: "net/http.Post", Instead: "use a client with a timeout and a request with a context"},
+	{Call: "net/http.DefaultClient", Instead: "use a client with a timeout"},
+	{Call: "net/http.ListenAndServe", Instead: "use http.Server with its timeouts, and Shutdown"},
+	{Call: "net/http.HandleFunc", Instead: "use a mux of your own"},
+	{Call: "log/slog.SetDefault", Where: InProduct, Homes: []string{"cmd/*"}, Instead: "pass the logger"},
+}
+
+// callsAllowed are the calls that break a ban for a reason, by file:function.
+var callsAllowed = Exceptions{}
+
+var contextsKept = Exceptions{}
+
+var initsAllowed = Exceptions{}
+
+// phrases are written in pieces, so that this file does not say them.
+var phrases = []Phrase{
+	{regexp.MustCompile(`(^|[^\w.$])/(work|root|tmp/pn)` + `/`), "a path of one machine: find the file from the test or ask the caller"},
+	{regexp.MustCompile(`/home/[a-z]` + `[\w-]*/`), "a path of one machine: find the file from the test or ask the caller"},
+	{regexp.MustCompile(`proxy\.golang` + `\.org|sum\.golang` + `\.org|registry\.npmjs` + `\.org|registry\.yarnpkg` + `\.com|deb\.debian` + `\.org|(^|[^\w])pypi` + `\.org`),
+		"a registry's host: use the ordinary client by package name (for npm: --omit-lockfile-registry-resolved)"},
+	{regexp.MustCompile(`(?i)\bissue` + ` #?[0-9]`), "write down the reason itself"},
+}
