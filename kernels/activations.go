@@ -13,11 +13,11 @@ import (
 type Activations struct {
 	t, k, blocks int
 
-	rows  []float32 // (t, blocks*BlockK), zero behind K
-	quant []int8    // (blocks, t, BlockK)
-	scale []float32 // (blocks, t)
-	sum   []int32   // (blocks, t), the sum of a block's quants
-	pairs []int32   // (blocks, t, 16), the quants as the generic Q4 product multiplies by them
+	rows  []float32           // (t, blocks*BlockK), zero behind K
+	quant [][BlockK]int8      // (blocks, t)
+	scale []float32           // (blocks, t)
+	sum   []int32             // (blocks, t), the sum of a block's quants
+	pairs [][BlockK / 2]int32 // (blocks, t), the quants as the generic Q4 product multiplies by them
 }
 
 // Reset makes room for t rows of k inputs. The rows' content is undefined until it is written; what pads K to a
@@ -29,10 +29,10 @@ func (x *Activations) Reset(t, k int) {
 	x.t, x.k, x.blocks = t, k, Blocks(k)
 	units := x.blocks * t
 	x.rows = grow(x.rows, units*BlockK)
-	x.quant = grow(x.quant, units*BlockK)
+	x.quant = grow(x.quant, units)
 	x.scale = grow(x.scale, units)
 	x.sum = grow(x.sum, units)
-	x.pairs = grow(x.pairs, units*BlockK/2)
+	x.pairs = grow(x.pairs, units)
 	if padded := x.blocks * BlockK; padded > k {
 		for row := range t {
 			clear(x.rows[row*padded+k : (row+1)*padded])
@@ -74,17 +74,18 @@ func (x *Activations) Quantise(lo, hi int) {
 	if lo < 0 || hi > x.t || lo > hi {
 		panic(fmt.Sprintf("kernels: quantise rows [%d, %d) of %d", lo, hi, x.t))
 	}
-	padded := x.blocks * BlockK
 	for t := lo; t < hi; t++ {
-		row := x.rows[t*padded : (t+1)*padded]
 		for b := range x.blocks {
 			unit := b*x.t + t
-			src := (*[BlockK]float32)(row[b*BlockK:])
-			dst := (*[BlockK]int8)(x.quant[unit*BlockK:])
-			x.scale[unit], x.sum[unit] = quantiseBlock(dst, src)
-			pairQuants((*[BlockK / 2]int32)(x.pairs[unit*BlockK/2:]), dst)
+			x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], x.block(t, b))
+			pairQuants(&x.pairs[unit], &x.quant[unit])
 		}
 	}
+}
+
+// block is the inputs of one block of a row.
+func (x *Activations) block(t, b int) *[BlockK]float32 {
+	return (*[BlockK]float32)(x.rows[(t*x.blocks+b)*BlockK:])
 }
 
 // quantiseBlock writes the quants of one block and returns its scale and the sum of the quants.

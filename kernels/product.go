@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 )
@@ -26,41 +27,88 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 		panic(fmt.Sprintf("kernels: product of panels [%d, %d) of a matrix (%d, %d) and activations (%d, %d) with stride %d",
 			p0, p1, m.Rows, m.K, x.t, x.k, stride))
 	}
-	leaf := newLeafRounder(m)
+	var work tile
+	work.leaf = newLeafRounder(m)
 	for p := p0; p < p1; p++ {
-		rows := min(PanelRows, m.Rows-p*PanelRows)
-		for t := range x.t {
-			at := t*stride + p*PanelRows
-			clamped += mulPanel(out[at:at+rows], m, x, p, t, leaf)
+		for t := 0; t < x.t; t += tileT {
+			clamped += work.mul(out[t*stride+p*PanelRows:], stride, m, x, p, t)
 		}
 	}
 	return clamped
 }
 
-// mulPanel computes one panel for one row of x.
-func mulPanel(out []int32, m *Matrix, x *Activations, p, t int, leaf leafRounder) (clamped int) {
-	panel, size := m.Panel(p), m.Format.BlockBytes()
-	clear(out)
-	var acc [PanelRows]float32
-	blocks := Blocks(m.K)
-	for b := range blocks {
-		block, unit := panel[b*size:(b+1)*size], b*x.t+t
-		switch m.Format {
-		case Q4:
-			addBlockQ4(&acc, (*[288]byte)(block), (*[BlockK]int8)(x.quant[unit*BlockK:]), x.sum[unit], x.scale[unit])
-		case Q8:
-			addBlockQ8(&acc, (*[544]byte)(block), (*[BlockK]int8)(x.quant[unit*BlockK:]), x.sum[unit], x.scale[unit])
-		case BF16:
-			addBlockBF16(&acc, (*[1024]byte)(block), (*[BlockK]float32)(x.rows[(t*x.blocks+b)*BlockK:]))
-		case F32:
-			addBlockF32(&acc, (*[2048]byte)(block), (*[BlockK]float32)(x.rows[(t*x.blocks+b)*BlockK:]))
+// tileT is the number of rows of x that are multiplied together: a block's weights are unpacked once for all of them.
+const tileT = 8
+
+// tile is the working memory of one panel times tileT rows of x.
+type tile struct {
+	leaf   leafRounder
+	dots   [tileT][PanelRows]int32
+	acc    [tileT][PanelRows]float32
+	sums   [tileT][PanelRows]int32
+	scales [PanelRows]float32
+	wide   [BlockK * PanelRows]float32
+}
+
+// mul computes panel p for up to tileT rows of x from row t on; out starts at the panel's first row of token t.
+func (w *tile) mul(out []int32, stride int, m *Matrix, x *Activations, p, t int) (clamped int) {
+	n, rows := min(tileT, x.t-t), min(PanelRows, m.Rows-p*PanelRows)
+	panel, size, blocks := m.Panel(p), m.Format.BlockBytes(), Blocks(m.K)
+	perLeaf := m.Leaf / BlockK
+	clear(w.sums[:n])
+	for first := 0; first < blocks; first += perLeaf {
+		clear(w.acc[:n])
+		for b := first; b < min(first+perLeaf, blocks); b++ {
+			w.addBlock(m.Format, panel[b*size:(b+1)*size], x, b, t, n)
 		}
-		if (b+1)*BlockK%m.Leaf == 0 || b == blocks-1 {
-			clamped += leaf.add(out, &acc)
-			acc = [PanelRows]float32{}
+		for i := range n {
+			clamped += w.leaf.add(w.sums[i][:rows], &w.acc[i])
 		}
 	}
+	for i := range n {
+		copy(out[i*stride:i*stride+rows], w.sums[i][:])
+	}
 	return clamped
+}
+
+// addBlock adds the contributions of one block of weights to acc, for rows [t, t+n) of x.
+func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
+	unit := b*x.t + t
+	switch f {
+	case Q4:
+		dotQ4(&w.dots, (*[256]byte)(block[2*PanelRows:]), x.pairs[unit:unit+n])
+		w.addDots(block, x, unit, n, 8, q4Bias)
+	case Q8:
+		dotQ8(&w.dots, (*[512]byte)(block[2*PanelRows:]), x.quant[unit:unit+n])
+		w.addDots(block, x, unit, n, 128, 0)
+	case BF16:
+		widenBF16(&w.wide, block)
+		for i := range n {
+			addProducts(&w.acc[i], &w.wide, x.block(t+i, b))
+		}
+	case F32:
+		widenF32(&w.wide, block)
+		for i := range n {
+			addProducts(&w.acc[i], &w.wide, x.block(t+i, b))
+		}
+	}
+}
+
+// addDots scales the dot products of one block and adds them to acc. The stored quants are the weights plus offset, so the
+// dots are offset times the sum of the activations too large, and larger by bias.
+func (w *tile) addDots(block []byte, x *Activations, unit, n int, offset, bias int32) {
+	halves := (*[2 * PanelRows]byte)(block)
+	for row := range w.scales {
+		w.scales[row] = F16ToF32(binary.LittleEndian.Uint16(halves[2*row:]))
+	}
+	for i := range n {
+		scale, excess := x.scale[unit+i], offset*x.sum[unit+i]+bias
+		acc, dots := &w.acc[i%tileT], &w.dots[i%tileT]
+		for row := range acc {
+			s := w.scales[row] * scale
+			acc[row] += float32(float32(dots[row]-excess) * s)
+		}
+	}
 }
 
 // leafRounder turns a leaf's float32 sum into its fixed-point contribution.
@@ -91,7 +139,7 @@ func (l leafRounder) add(out []int32, acc *[PanelRows]float32) (clamped int) {
 		if kept != c {
 			clamped++
 		}
-		out[i] += int32(math.RoundToEven(float64(kept)))
+		out[i] += int32(math.RoundToEven(float64(kept))) // float64 holds any int32
 	}
 	return clamped
 }
