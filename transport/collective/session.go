@@ -1,0 +1,98 @@
+package collective
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"polynode/shard"
+	"polynode/transport"
+)
+
+// What an operation fails with. The error also wraps its cause, such as transport.ErrPeerGone or transport.ErrDeadline.
+var (
+	ErrBroken   = errors.New("links broken")     // this or an earlier operation failed; join the plan again
+	ErrMismatch = errors.New("peer out of step") // a frame of another step, operation or length than this rank is at
+)
+
+// chunkBytes is how much of a message goes into one frame. No rank is ever more than two frames ahead of a peer that waits
+// for it, so with two of them inside the window ranks can all send first and receive afterwards.
+const chunkBytes = 120 << 10
+
+const _ = uint(transport.Window - 2*(chunkBytes+transport.HeaderBytes)) // does not compile if two frames do not fit
+
+// session is what the links of one rank have in common.
+type session struct {
+	header transport.Header // of what this rank sends; Kind, Flags and Index are set for each frame
+	out    transport.Frame
+	links  []*link
+	err    error // the first failure
+}
+
+// link is a connection to one peer.
+type link struct {
+	conn     transport.Conn
+	node     shard.NodeID
+	rank     uint16 // of the peer in its own group
+	sent     uint32 // frames in this step
+	received uint32
+	in       transport.Frame
+	gathered []byte // what the peer gave to an AllGather
+	more     bool   // whether it has more to give
+}
+
+// begin starts a step.
+func (s *session) begin(step uint64, deadline time.Time) {
+	s.header.Step = step
+	for _, l := range s.links {
+		l.sent, l.received = 0, 0
+		_ = l.conn.SetDeadline(deadline) // fails on a dead connection only; so will the next operation
+	}
+}
+
+// send sends one frame of a message.
+func (s *session) send(l *link, kind transport.Kind, flags transport.Flags, payload []byte) error {
+	s.out = transport.Frame{Header: s.header, Payload: payload}
+	s.out.Kind, s.out.Flags, s.out.Index = kind, flags, l.sent
+	if err := l.conn.Send(&s.out); err != nil {
+		return s.failAt(l, err)
+	}
+	l.sent++
+	return nil
+}
+
+// recv receives the frame that is due from a peer. It stays in l.in until the next one.
+func (s *session) recv(l *link, kind transport.Kind) error {
+	if err := l.conn.Recv(&l.in); err != nil {
+		return s.failAt(l, err)
+	}
+	got, want := l.in.Header, s.header
+	want.Kind, want.Flags, want.Rank, want.Index = kind, got.Flags, l.rank, l.received
+	if got != want {
+		return s.failAt(l, fmt.Errorf("%w: got %+v, want %+v", ErrMismatch, got, want))
+	}
+	l.received++
+	return nil
+}
+
+// failAt breaks the session because of a peer.
+func (s *session) failAt(l *link, cause error) error {
+	return s.fail(fmt.Errorf("rank %d (%s): %w", l.rank, l.node, cause))
+}
+
+// fail breaks the session and ends all its connections, so that no peer waits for this rank. Operations of a broken
+// session return its error, so it is called once.
+func (s *session) fail(cause error) error {
+	s.err = fmt.Errorf("%w: %w", ErrBroken, cause)
+	s.close()
+	return s.err
+}
+
+// close may be called from any goroutine.
+func (s *session) close() {
+	for _, l := range s.links {
+		if l.conn != nil { // when it could not be made
+			_ = l.conn.Close()
+		}
+	}
+}
