@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"math"
 
 	"polynode/kernels"
@@ -41,8 +42,12 @@ func NewCache(c Config, share Share, format kernels.KVFormat, blocks int) (*Cach
 func (c *Cache) Blocks() int { return c.blocks }
 
 // Copy copies one block of every layer: what a sequence that is about to write into a shared block needs.
-func (c *Cache) Copy(target, source int32) {
+func (c *Cache) Copy(target, source int32) error {
+	if target < 0 || int(target) >= c.blocks || source < 0 || int(source) >= c.blocks {
+		return fmt.Errorf("%w: copy block %d to %d of %d", ErrBatch, source, target, c.blocks)
+	}
 	for i := range c.layers {
 		c.layers[i].CopyBlock(target, source)
 	}
+	return nil
 }

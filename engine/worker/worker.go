@@ -1,0 +1,148 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"polynode/engine"
+	"polynode/kernels"
+	"polynode/kernels/pool"
+	"polynode/model"
+	"polynode/shard"
+	"polynode/transport"
+	"polynode/transport/collective"
+)
+
+// Errors of a worker.
+var (
+	ErrEpoch = errors.New("step of another epoch") // the step belongs to a plan that this rank does not follow
+	ErrIdle  = errors.New("no plan assigned")
+)
+
+// Options are what a worker is made of. Source, Network and Pool stay the caller's.
+type Options struct {
+	Node        shard.NodeID
+	Generation  uint64 // of the cluster
+	Source      model.Source
+	Network     transport.Network
+	Pool        *pool.Pool
+	KVFormat    kernels.KVFormat
+	Blocks      int           // of KV
+	StepTimeout time.Duration // a step that waits longer than this for a neighbour fails
+}
+
+// Worker is one rank of a plan.
+type Worker struct {
+	options Options
+	epoch   shard.Epoch
+	links   *collective.Links
+	stage   *model.Stage
+	cache   *model.Cache
+	sampler *sampler
+
+	batch  model.Batch
+	hidden []float32 // (T, Embed), the residual stream
+}
+
+// New makes a worker without a plan.
+func New(options Options) *Worker { return &Worker{options: options} }
+
+// Assign takes the rank's place in a plan. See pipeline.Rank.
+func (w *Worker) Assign(ctx context.Context, plan *shard.Plan, stage, rank int) error {
+	if err := w.Close(); err != nil {
+		return err
+	}
+	share, err := model.ShareOf(plan, stage, rank)
+	if err != nil {
+		return err
+	}
+	config := w.options.Source.Config()
+	if w.cache, err = model.NewCache(config, share, w.options.KVFormat, w.options.Blocks); err != nil {
+		return fmt.Errorf("reserve cache: %w", err)
+	}
+	if w.links, err = collective.Join(ctx, w.options.Network, w.options.Generation, plan, w.options.Node); err != nil {
+		return err
+	}
+	if w.stage, err = model.NewStage(w.options.Source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
+		return errors.Join(err, w.Close())
+	}
+	w.epoch = plan.Epoch
+	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
+	return nil
+}
+
+// Close frees the rank's cache and ends its links.
+func (w *Worker) Close() error {
+	links := w.links
+	w.stage, w.cache, w.links = nil, nil, nil
+	if links == nil {
+		return nil
+	}
+	return links.Close()
+}
+
+// Clamps counts the leaves of matrix products whose contribution was clamped; see model.Stage.
+func (w *Worker) Clamps() int64 {
+	if w.stage == nil {
+		return 0
+	}
+	return w.stage.Clamps()
+}
+
+// Run computes one step. See pipeline.Rank. A step that fails ends the links, so that no other rank waits for this one.
+func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {
+	if w.stage == nil {
+		return ErrIdle
+	}
+	if step.Epoch != w.epoch {
+		return fmt.Errorf("%w: %d, this rank is in %d", ErrEpoch, step.Epoch, w.epoch)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w.links.Begin(step.ID, time.Now().Add(w.options.StepTimeout))
+	if err := w.run(step, out); err != nil {
+		return errors.Join(err, w.links.Close())
+	}
+	return nil
+}
+
+func (w *Worker) run(step *engine.Step, out *engine.Output) error {
+	for _, c := range step.Copies {
+		if err := w.cache.Copy(c.Target, c.Source); err != nil {
+			return err
+		}
+	}
+	w.batch.Reset()
+	for i := range step.Chunks {
+		c := &step.Chunks[i]
+		w.batch.Append(c.Tokens, c.Start, c.Blocks)
+	}
+	embed := w.options.Source.Config().Embed
+	w.hidden = grow(w.hidden, w.batch.Rows()*embed)
+	share := w.stage.Share()
+	if share.First {
+		if err := w.stage.Embed(&w.batch, w.hidden); err != nil {
+			return err
+		}
+	} else if err := w.links.Recv(w.hidden); err != nil {
+		return err
+	}
+	if err := w.stage.Forward(&w.batch, w.hidden); err != nil {
+		return err
+	}
+	if !share.Last {
+		return w.links.Send(w.hidden)
+	}
+	return w.sampler.run(step, w.hidden, out)
+}
+
+// grow returns a slice of n elements, in s's memory if that is large enough.
+func grow[E any](s []E, n int) []E {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return make([]E, n)
+}

@@ -1,0 +1,82 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/shirou/gopsutil/v4/mem"
+
+	"polynode/configs"
+)
+
+// ErrMemory reports that the model and its keys and values do not fit into this machine.
+var ErrMemory = errors.New("not enough memory")
+
+// Shares of memory that are not for keys and values.
+const (
+	reserveBytes = 256 << 20 // the process itself, HTTP, the operating system's slack
+	freeShare    = 0.9       // of what is left, the part that may be taken
+)
+
+// availableMemory is how many bytes this process may still take: what the machine has free or can free, within the limit of
+// its control group.
+func availableMemory() (int64, error) {
+	machine, err := mem.VirtualMemory()
+	if err != nil {
+		return 0, fmt.Errorf("measure memory: %w", err)
+	}
+	available := int64(min(machine.Available, math.MaxInt64))
+	if limit, ok := readCgroup("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"); ok {
+		used, _ := readCgroup("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+		available = min(available, max(limit-used, 0))
+	}
+	return available, nil
+}
+
+// readCgroup reads the first of the files that holds a number; "max" is no limit.
+func readCgroup(paths ...string) (int64, bool) {
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		return n, err == nil
+	}
+	return 0, false
+}
+
+// kvBudget is what decides how many KV blocks there are.
+type kvBudget struct {
+	available  int64 // bytes this process may take
+	weights    int64 // bytes of the model that should stay in memory
+	buffers    int64 // bytes of one step
+	blockBytes int64
+	blocksMax  int // more than this is never needed
+	blocksMin  int // with less not one full context fits
+	wanted     configs.Bytes
+}
+
+// blocks is the number of blocks that the budget allows. With a size given it is that size, if the machine has it.
+func (b kvBudget) blocks() (int, error) {
+	free := b.available - b.weights - b.buffers - reserveBytes
+	take := int64(float64(max(free, 0)) * freeShare)
+	if b.wanted > 0 {
+		if int64(b.wanted) > free {
+			return 0, fmt.Errorf("%w: kv-memory is %s, but of %s available the model takes %s and the rest of the process %s; %s are missing",
+				ErrMemory, b.wanted, configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(b.buffers+reserveBytes), configs.Bytes(int64(b.wanted)-free))
+		}
+		take = int64(b.wanted)
+	}
+	blocks := int(min(take/b.blockBytes, int64(b.blocksMax)))
+	if blocks < b.blocksMin {
+		need := int64(b.blocksMin) * b.blockBytes
+		return 0, fmt.Errorf("%w: one full context needs %s for keys and values, and %s are left of %s available after the model's %s; free %s, or try --kv-format q8 or a smaller --quant at import",
+			ErrMemory, configs.Bytes(need), configs.Bytes(take), configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(need-take))
+	}
+	return blocks, nil
+}
