@@ -8,13 +8,17 @@ import (
 	"strings"
 )
 
-// CheckPackageDocs makes sure that every package has exactly one doc, in doc.go (or main.go of a command), beginning with
+// CheckPackageDocs makes sure that every package has exactly one doc, in doc.go (main.go of a command, or the only file), beginning with
 // the words that godoc expects.
 func CheckPackageDocs(tree *Tree) []Problem {
 	var problems []Problem
 	for _, folder := range tree.Packages() {
 		var docs []*File
+		files := 0
 		for _, f := range tree.Product() {
+			if f.Package == folder {
+				files++
+			}
 			if f.Package == folder && f.AST.Doc.Text() != "" {
 				docs = append(docs, f)
 			}
@@ -25,13 +29,13 @@ func CheckPackageDocs(tree *Tree) []Problem {
 		case len(docs) > 1:
 			problems = append(problems, docs[1].At(docs[1].AST.Package, "second package doc beside %s: keep one", docs[0].Path))
 		default:
-			problems = append(problems, checkPackageDoc(docs[0])...)
+			problems = append(problems, checkPackageDoc(docs[0], files == 1)...)
 		}
 	}
 	return problems
 }
 
-func checkPackageDoc(f *File) []Problem {
+func checkPackageDoc(f *File, alone bool) []Problem {
 	var problems []Problem
 	want, file := "Package "+f.AST.Name.Name+" ", "doc.go"
 	if f.AST.Name.Name == "main" {
@@ -41,7 +45,7 @@ func checkPackageDoc(f *File) []Problem {
 	if !strings.HasPrefix(text, want) {
 		problems = append(problems, f.At(f.AST.Doc.Pos(), "the package doc must begin with %q", want))
 	}
-	if base := path.Base(f.Path); base != "doc.go" && base != file {
+	if base := path.Base(f.Path); base != "doc.go" && base != file && !alone {
 		problems = append(problems, f.At(f.AST.Doc.Pos(), "move the package doc to %s", file))
 	}
 	return problems

@@ -134,11 +134,13 @@ func TestPackageDocs(t *testing.T) {
 		"a/a.go":        "// A comment that stands alone.\n\npackage a\n",
 		"cmd/x/main.go": "// Command x runs.\npackage main\n",
 		"b/b_test.go":   "package b\n", // nothing but tests
+		"c/c.go":        "// Package c is a single file.\npackage c\n",
 	}, rule)
 	expect(t, map[string]string{
 		"a/a.go":   "package a\n",
 		"b/doc.go": "// Package b is.\npackage b\n", "b/more.go": "// Package b is more.\npackage b\n",
 		"c/c.go":        "// Package c is.\npackage c\n",
+		"c/more.go":     "package c\n",
 		"d/doc.go":      "// Copyright.\npackage d\n",
 		"cmd/x/main.go": "// Package main is.\npackage main\n",
 	}, rule, "a: no package doc", "second package doc", "move the package doc to doc.go", `must begin with "Command x "`, `must begin with "Package d "`)
@@ -211,6 +213,7 @@ func TestCalls(t *testing.T) {
 		"cmd/x/a.go":  "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc main() { fmt.Println(); os.Exit(1) }\n",
 		"a/a_test.go": "package a\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc F() { synctest.Test(nil, func() { time.Sleep(1) }); panic(1) }\n",
 	}, rule(nil))
+	expect(t, map[string]string{"a/a_test.go": "package a\n\nimport \"fmt\"\n\nfunc ExampleF() { fmt.Println() }\n"}, rule(nil))
 	expect(t, nil, rule(Exceptions{"a/a.go:gone": "was there"}), "a/a.go:gone needs no exception")
 }
 
@@ -242,7 +245,7 @@ func TestTexts(t *testing.T) {
 	files := map[string]string{
 		"a/a.go":    "package a\n\n// TO" + "DO: later.\n",
 		"README.md": "see (/wo" + "rk/main) and framework/x/ and $DIR/work/x\n",
-		"a.sh":      "cat /home/jo" + "e/file\n",
+		"a.sh":      "cat /ro" + "ot/file\n",
 	}
 	expect(t, files, func(_ fs.FS, tree *Tree) []Problem { return CheckUnfinished(tree) }, "a/a.go:3: TO")
 	expect(t, files, func(_ fs.FS, tree *Tree) []Problem { return CheckPhrases(tree, phrases) }, "README.md:1", "a.sh:1")
