@@ -1,0 +1,26 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
+package store
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapFile maps the whole file for reading. The pages are shared with every other process that maps it.
+func mapFile(f *os.File, size int64) ([]byte, error) {
+	return unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+}
+
+func unmapFile(data []byte) error { return unix.Munmap(data) }
+
+// adviseSoon asks the system to read bytes [lo, hi) of a mapping in the background. It is only advice: errors
+// mean that the pages are read when they are touched.
+func adviseSoon(data []byte, lo, hi int64) {
+	page := int64(os.Getpagesize())
+	lo -= lo % page
+	if lo < hi {
+		_ = unix.Madvise(data[lo:hi], unix.MADV_WILLNEED)
+	}
+}
