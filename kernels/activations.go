@@ -13,11 +13,11 @@ import (
 type Activations struct {
 	t, k, blocks int
 
-	rows  []float32           // (t, blocks*BlockK), zero behind K
-	quant [][BlockK]int8      // (blocks, t)
-	scale []float32           // (blocks, t)
-	sum   []int32             // (blocks, t), the sum of a block's quants
-	pairs [][BlockK / 2]int32 // (blocks, t), the quants as the generic Q4 product multiplies by them
+	rows  []float32      // (t, blocks*BlockK), zero behind K
+	quant [][BlockK]int8 // (blocks, t)
+	scale []float32      // (blocks, t)
+	sum   []int32        // (blocks, t), the sum of a block's quants
+	pairs [][2]pairs     // (blocks, t), the quants as the generic Q4 product multiplies by them
 }
 
 // Reset makes room for t rows of k inputs. The rows' content is undefined until it is written; what pads K to a
@@ -101,17 +101,4 @@ func quantiseBlock(dst *[BlockK]int8, src *[BlockK]float32) (scale float32, sum 
 		sum += q
 	}
 	return amax / 127, sum
-}
-
-// pairQuants folds the quants into the multipliers of the generic Q4 product (mul_q4.go). In group g of a weight
-// block, a shift by 0, 4, 8 or 12 bits brings the weights of two k's into the 16-bit lanes 0 and 1; multiplied by
-// the two quants in swapped lanes, lane 1 of the product is their dot product.
-func pairQuants(dst *[BlockK / 2]int32, q *[BlockK]int8) {
-	for g := range 4 {
-		k := 4 * g
-		dst[k+0] = int32(q[k])<<16 + int32(q[k+2])
-		dst[k+1] = int32(q[k+16])<<16 + int32(q[k+18])
-		dst[k+2] = int32(q[k+1])<<16 + int32(q[k+3])
-		dst[k+3] = int32(q[k+17])<<16 + int32(q[k+19])
-	}
 }

@@ -9,26 +9,52 @@ const (
 	lowBias   = 1 << 31
 )
 
-// dotQ8 computes dots[t][row] = the sum of (w+128)*q over a block, for up to tileT rows of x.
-func dotQ8(dots *[tileT][PanelRows]int32, quants *[512]byte, x [][BlockK]int8) {
-	for r := 0; r < PanelRows; r += 2 {
-		var acc [tileT]uint64
-		for g := 0; g < 8; g += 2 {
-			v := binary.LittleEndian.Uint64(quants[64*g+4*r:])
-			w0, w1, w2, w3 := v&byteLanes, v>>8&byteLanes, v>>16&byteLanes, v>>24&byteLanes
-			v = binary.LittleEndian.Uint64(quants[64*g+64+4*r:])
-			w4, w5, w6, w7 := v&byteLanes, v>>8&byteLanes, v>>16&byteLanes, v>>24&byteLanes
-			for t := range x {
-				q := (*[8]int8)(x[t][4*g:])
-				a := w0*uint64(q[0]) + w1*uint64(q[1]) + w2*uint64(q[2]) + w3*uint64(q[3])
-				b := w4*uint64(q[4]) + w5*uint64(q[5]) + w6*uint64(q[6]) + w7*uint64(q[7])
-				acc[t%tileT] += a + b
-			}
+// addDotsQ8 adds to dots[row] the sum of (w+128)*q over a block, for one row of x.
+func addDotsQ8(dots *[PanelRows]int32, quants *[512]byte, x *[BlockK]int8) {
+	var acc [PanelRows / 2]uint64
+	for g := range 8 {
+		q := (*[4]int8)(x[4*g:])
+		q0, q1, q2, q3 := uint64(q[0]), uint64(q[1]), uint64(q[2]), uint64(q[3])
+		src := (*[64]byte)(quants[64*g:])
+		for r := 0; r < len(acc); r += 2 {
+			v := binary.LittleEndian.Uint64(src[8*r:])
+			acc[r] += (v&byteLanes)*q0 + (v>>8&byteLanes)*q1 + (v>>16&byteLanes)*q2 + (v>>24&byteLanes)*q3
+			v = binary.LittleEndian.Uint64(src[8*r+8:])
+			acc[r+1] += (v&byteLanes)*q0 + (v>>8&byteLanes)*q1 + (v>>16&byteLanes)*q2 + (v>>24&byteLanes)*q3
 		}
-		for t := range x {
-			a := acc[t%tileT]
-			dot := (*[2]int32)(dots[t%tileT][r:])
-			dot[0], dot[1] = int32(uint32(a)), int32((a+lowBias)>>32)
+	}
+	for r, a := range acc {
+		dots[2*r] += int32(uint32(a))
+		dots[2*r+1] += int32((a + lowBias) >> 32)
+	}
+}
+
+// addDotsQ8Two is addDotsQ8 for two rows of x, for which it unpacks the weights once.
+func addDotsQ8Two(dots *[2][PanelRows]int32, quants *[512]byte, x *[2][BlockK]int8) {
+	var acc, acd [PanelRows / 2]uint64
+	for g := range 8 {
+		q, p := (*[4]int8)(x[0][4*g:]), (*[4]int8)(x[1][4*g:])
+		q0, q1, q2, q3 := uint64(q[0]), uint64(q[1]), uint64(q[2]), uint64(q[3])
+		p0, p1, p2, p3 := uint64(p[0]), uint64(p[1]), uint64(p[2]), uint64(p[3])
+		src := (*[64]byte)(quants[64*g:])
+		for r := range acc {
+			v := binary.LittleEndian.Uint64(src[8*r:])
+			w := v & byteLanes
+			a, b := w*q0, w*p0
+			w = v >> 8 & byteLanes
+			a, b = a+w*q1, b+w*p1
+			w = v >> 16 & byteLanes
+			a, b = a+w*q2, b+w*p2
+			w = v >> 24 & byteLanes
+			acc[r] += a + w*q3
+			acd[r] += b + w*p3
 		}
+	}
+	for r, a := range acc {
+		b := acd[r]
+		dots[0][2*r] += int32(uint32(a))
+		dots[0][2*r+1] += int32((a + lowBias) >> 32)
+		dots[1][2*r] += int32(uint32(b))
+		dots[1][2*r+1] += int32((b + lowBias) >> 32)
 	}
 }

@@ -76,11 +76,24 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 	unit := b*x.t + t
 	switch f {
 	case Q4:
-		dotQ4(&w.dots, (*[256]byte)(block[2*PanelRows:]), x.pairs[unit:unit+n])
-		w.addDots(block, x, unit, n, 8, q4Bias)
+		w.startDots(x.sum[unit:unit+n], 8, q4Excess)
+		quants := (*[256]byte)(block[2*PanelRows:])
+		if n == 1 {
+			addDotsQ4(&w.dots[0], quants, &x.pairs[unit])
+		} else {
+			addDotsQ4Many(w.dots[:n], quants, x.pairs[unit:unit+n])
+		}
+		w.addDots(block, x.scale[unit:unit+n])
 	case Q8:
-		dotQ8(&w.dots, (*[512]byte)(block[2*PanelRows:]), x.quant[unit:unit+n])
-		w.addDots(block, x, unit, n, 128, 0)
+		w.startDots(x.sum[unit:unit+n], 128, 0)
+		quants, at := (*[512]byte)(block[2*PanelRows:]), 0
+		for ; at+2 <= n; at += 2 {
+			addDotsQ8Two((*[2][PanelRows]int32)(w.dots[at:]), quants, (*[2][BlockK]int8)(x.quant[unit+at:]))
+		}
+		if at < n {
+			addDotsQ8(&w.dots[at], quants, &x.quant[unit+at])
+		}
+		w.addDots(block, x.scale[unit:unit+n])
 	case BF16:
 		widenBF16(&w.wide, block)
 		for i := range n {
@@ -94,19 +107,29 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 	}
 }
 
-// addDots scales the dot products of one block and adds them to acc. The stored quants are the weights plus offset, so the
-// dots are offset times the sum of the activations too large, and larger by bias.
-func (w *tile) addDots(block []byte, x *Activations, unit, n int, offset, bias int32) {
+// startDots sets dots to what takes the excess out of them: the stored quants are the weights plus offset, which adds
+// offset times the sum of the activations to a dot product, and the arithmetic may add a constant.
+func (w *tile) startDots(sums []int32, offset, excess int32) {
+	for i, sum := range sums {
+		start := -offset*sum - excess
+		dots := &w.dots[i%tileT]
+		for row := range dots {
+			dots[row] = start
+		}
+	}
+}
+
+// addDots scales the dot products of one block and adds them to acc.
+func (w *tile) addDots(block []byte, scales []float32) {
 	halves := (*[2 * PanelRows]byte)(block)
 	for row := range w.scales {
 		w.scales[row] = F16ToF32(binary.LittleEndian.Uint16(halves[2*row:]))
 	}
-	for i := range n {
-		scale, excess := x.scale[unit+i], offset*x.sum[unit+i]+bias
+	for i, scale := range scales {
 		acc, dots := &w.acc[i%tileT], &w.dots[i%tileT]
-		for row := range acc {
+		for row, v := range dots {
 			s := w.scales[row] * scale
-			acc[row] += float32(float32(dots[row]-excess) * s)
+			acc[row] += float32(float32(v) * s)
 		}
 	}
 }
@@ -139,9 +162,15 @@ func (l leafRounder) add(out []int32, acc *[PanelRows]float32) (clamped int) {
 		if kept != c {
 			clamped++
 		}
-		out[i] += int32(math.RoundToEven(float64(kept))) // float64 holds any int32
+		out[i] += roundToInt(kept)
 	}
 	return clamped
+}
+
+// roundToInt is x, of magnitude below 2^31, rounded to the nearest integer, ties to even: added to 1.5 * 2^52 it lands in the
+// low bits of a float64.
+func roundToInt(x float32) int32 {
+	return int32(math.Float64bits(float64(x) + 0x1.8p52))
 }
 
 // Finish turns sums of leaves into outputs: dst[i] = float32(sums[i]) * 2^-exponent + bias[i], each step rounded to
