@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"polynode/node"
+)
+
+func newBench() *cobra.Command {
+	var (
+		options node.BenchOptions
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure a model on this machine",
+		Long: `Start a node in this process and measure it: prompt and generation speed for some numbers of sequences that run
+together, time to the first token, memory, and the share of this machine's measured read bandwidth that decoding reaches.`,
+		Example: `  polynode bench
+  polynode bench --model polylm-13b --batch 1,4,16 --prompt 128 --output 64
+  polynode bench --model synthetic-polylm-1.7b-q4 --json`,
+		Args: exactArgs(0, "no arguments"),
+	}
+	settings := addSettings(cmd, "model", "data", "threads", "kv-format", "kv-memory", "step-tokens", "sequences", "log-level")
+	cmd.Flags().IntVar(&options.Prompt, "prompt", 128, "tokens of each prompt")
+	cmd.Flags().IntVar(&options.Output, "output", 32, "tokens to generate after each")
+	cmd.Flags().IntSliceVar(&options.Batches, "batch", []int{1, 4, 8}, "numbers of sequences to run together")
+	cmd.Flags().IntVar(&options.Rounds, "rounds", 2, "rounds of each; the best counts")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := settings.load()
+		if err != nil {
+			return err
+		}
+		for _, n := range options.Batches {
+			if n < 1 || n > config.Sequences {
+				return fmt.Errorf("%w: --batch %d is not between 1 and --sequences (%d)", errUsage, n, config.Sequences)
+			}
+		}
+		if options.Prompt < 1 || options.Output < 1 {
+			return fmt.Errorf("%w: --prompt and --output must be at least 1", errUsage)
+		}
+		if !cmd.Flags().Changed("log-level") {
+			config.LogLevel = "warn"
+		}
+		config.HTTP, config.APIKeys = "", nil
+		n, err := node.Start(cmd.Context(), config, newLogger(config))
+		if err != nil {
+			return err
+		}
+		result, err := n.Bench(cmd.Context(), options, func(run node.BenchRun) {
+			if !asJSON {
+				fmt.Fprintln(cmd.OutOrStdout(), run)
+			}
+		})
+		switch {
+		case err != nil:
+		case asJSON:
+			err = printJSON(cmd.OutOrStdout(), result)
+		default:
+			fmt.Fprintln(cmd.OutOrStdout(), result)
+		}
+		return joinStop(err, func() error { return n.Stop(cmd.Context()) })
+	}
+	return cmd
+}

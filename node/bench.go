@@ -1,0 +1,216 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+	"golang.org/x/sync/errgroup"
+
+	"polynode/configs"
+	"polynode/engine"
+	"polynode/kernels"
+	"polynode/kernels/pool"
+)
+
+// BenchOptions say what to measure.
+type BenchOptions struct {
+	Prompt  int   // tokens of each prompt
+	Output  int   // tokens generated after each
+	Batches []int // sequences that run together
+	Rounds  int   // of each batch; the best is reported
+}
+
+// BenchResult is what a node of this model does on this machine.
+type BenchResult struct {
+	Model     string     `json:"model"`
+	Synthetic bool       `json:"synthetic"`
+	Format    string     `json:"format"`
+	KVFormat  string     `json:"kv_format"`
+	Threads   int        `json:"threads"`
+	Kernels   string     `json:"kernels"`
+	ReadGBs   float64    `json:"read_gb_per_s"`  // of a plain loop on the same threads
+	FirstMS   float64    `json:"cold_first_ms"`  // first token after the start, weights unread
+	Resident  int64      `json:"resident_bytes"` // of the process at the end
+	StoreSize int64      `json:"store_bytes"`    // of the packed model
+	Runs      []BenchRun `json:"runs"`
+}
+
+// BenchRun is one batch.
+type BenchRun struct {
+	Sequences int     `json:"sequences"`
+	Prompt    int     `json:"prompt_tokens"` // of each sequence
+	Output    int     `json:"output_tokens"` // of each sequence
+	Prefill   float64 `json:"prefill_tokens_per_s"`
+	Decode    float64 `json:"decode_tokens_per_s"` // of all sequences together
+	FirstMS   float64 `json:"first_token_ms"`
+	ReadShare float64 `json:"decode_share_of_read"` // bytes of weights a decoding step reads, over time, over ReadGBs
+}
+
+// Bench measures the node. Nobody else should be using it.
+func (n *Node) Bench(ctx context.Context, options BenchOptions, each func(BenchRun)) (BenchResult, error) {
+	result := BenchResult{
+		Model: n.info.Model, Synthetic: n.info.Synthetic, Format: n.info.Format, KVFormat: n.info.KVFormat,
+		Threads: n.info.Threads, Kernels: n.info.Kernels, StoreSize: n.model.Size(),
+	}
+	start := time.Now()
+	if _, err := n.benchRun(ctx, BenchOptions{Prompt: 1, Output: 1}, 1, 0); err != nil {
+		return result, err
+	}
+	result.FirstMS = milliseconds(time.Since(start))
+	result.ReadGBs = measureRead(n.pool) / 1e9
+	for _, sequences := range options.Batches {
+		var best BenchRun
+		for round := range max(options.Rounds, 1) {
+			run, err := n.benchRun(ctx, options, sequences, round+1)
+			if err != nil {
+				return result, err
+			}
+			best.Sequences, best.Prompt, best.Output = run.Sequences, run.Prompt, run.Output
+			best.Prefill, best.Decode = max(best.Prefill, run.Prefill), max(best.Decode, run.Decode)
+			if best.FirstMS == 0 || run.FirstMS < best.FirstMS {
+				best.FirstMS = run.FirstMS
+			}
+		}
+		steps := best.Decode / float64(sequences)
+		best.ReadShare = steps * float64(n.matrixBytes()) / 1e9 / result.ReadGBs
+		result.Runs = append(result.Runs, best)
+		each(best)
+	}
+	if self, err := process.NewProcess(int32(os.Getpid())); err == nil {
+		if memory, err := self.MemoryInfo(); err == nil {
+			result.Resident = int64(memory.RSS)
+		}
+	}
+	return result, nil
+}
+
+// matrixBytes is what a decoding step reads of the weights: every matrix once.
+func (n *Node) matrixBytes() int64 {
+	var sum int64
+	manifest := n.model.Manifest()
+	for i := range manifest.Tensors {
+		if t := &manifest.Tensors[i]; t.Format != "plain" {
+			sum += t.Bytes
+		}
+	}
+	return sum
+}
+
+// benchRun runs one batch. Prompts differ from round to round, so that no prefix is remembered.
+func (n *Node) benchRun(ctx context.Context, options BenchOptions, sequences, round int) (BenchRun, error) {
+	start := time.Now()
+	handles := make([]*engine.Handle, sequences)
+	for i := range handles {
+		prompt := make([]int32, options.Prompt)
+		for j := range prompt {
+			prompt[j] = int32((j*7919 + i*104729 + round*1299709 + 11) % n.model.Config().Pieces)
+		}
+		handle, err := n.engine.Submit(engine.Request{ID: fmt.Sprintf("bench-%d-%d", round, i), Prompt: prompt, MaxTokens: options.Output})
+		if err != nil {
+			return BenchRun{}, err
+		}
+		handles[i] = handle
+	}
+	times := make([][]time.Duration, sequences)
+	var following errgroup.Group
+	for i, handle := range handles {
+		following.Go(func() (err error) {
+			times[i], err = follow(ctx, handle, start)
+			return err
+		})
+	}
+	if err := following.Wait(); err != nil {
+		return BenchRun{}, err
+	}
+	return summarise(options, times), nil
+}
+
+// summarise turns the times at which each sequence's tokens came into speeds. Decoding counts from when all prompts
+// are through.
+func summarise(options BenchOptions, times [][]time.Duration) BenchRun {
+	run := BenchRun{Sequences: len(times), Prompt: options.Prompt, Output: options.Output}
+	var through, end time.Duration
+	for _, t := range times {
+		if first := milliseconds(t[0]); run.FirstMS == 0 || first < run.FirstMS {
+			run.FirstMS = first
+		}
+		through, end = max(through, t[0]), max(end, t[len(t)-1])
+	}
+	run.Prefill = float64(len(times)*options.Prompt) / through.Seconds()
+	decoded := 0
+	for _, t := range times {
+		for _, at := range t {
+			if at > through {
+				decoded++
+			}
+		}
+	}
+	if decoded > 0 {
+		run.Decode = float64(decoded) / (end - through).Seconds()
+	}
+	return run
+}
+
+// follow reads a request to its end and tells when each of its tokens came.
+func follow(ctx context.Context, handle *engine.Handle, start time.Time) ([]time.Duration, error) {
+	var times []time.Duration
+	for {
+		event, err := handle.Next(ctx)
+		if errors.Is(err, io.EOF) && len(times) > 0 {
+			return times, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if event.Token >= 0 {
+			times = append(times, time.Since(start))
+		}
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// measureRead is how many bytes a second the pool's threads read together, the best of a few passes over more memory
+// than any cache holds.
+func measureRead(workers *pool.Pool) float64 {
+	const size, passes = 512 << 20, 5
+	sweep := &sweepTask{data: make([]byte, size), parts: 4 * workers.Workers()}
+	for i := 0; i < size; i += 4096 {
+		sweep.data[i] = byte(i >> 12) // so that every page is a page of its own
+	}
+	best := 0.0
+	for range passes {
+		start := time.Now()
+		workers.Run(sweep.parts, sweep)
+		best = max(best, size/time.Since(start).Seconds())
+	}
+	return best
+}
+
+type sweepTask struct {
+	data  []byte
+	parts int
+}
+
+// Do reads one part.
+func (s *sweepTask) Do(part int) {
+	lo, hi := pool.Split(len(s.data)/64, s.parts, part)
+	kernels.Sweep(s.data[64*lo : 64*hi])
+}
+
+// String is a line for people.
+func (r BenchRun) String() string {
+	return fmt.Sprintf("%2d sequences of %d+%d tokens: prefill %8.1f tokens/s, decode %7.2f tokens/s, first token %7.0f ms, %3.0f %% of read bandwidth",
+		r.Sequences, r.Prompt, r.Output, r.Prefill, r.Decode, r.FirstMS, 100*r.ReadShare)
+}
+
+// String is a line for people.
+func (r BenchResult) String() string {
+	return fmt.Sprintf("read bandwidth %.1f GB/s, first token after the start %.0f ms, %s resident for a store of %s",
+		r.ReadGBs, r.FirstMS, configs.Bytes(r.Resident), configs.Bytes(r.StoreSize))
+}
