@@ -137,9 +137,13 @@ func (d *Dir) List() ([]Entry, error) {
 	}
 	named := make(map[Hash]bool)
 	var entries []Entry
-	for name, digest := range names {
-		named[digest] = true
-		entries = append(entries, d.entry(name, digest))
+	for name, to := range names {
+		if to.err != nil {
+			entries = append(entries, Entry{Name: name, Err: to.err})
+			continue
+		}
+		named[to.digest] = true
+		entries = append(entries, d.entry(name, to.digest))
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	for _, digest := range digests {
@@ -153,10 +157,6 @@ func (d *Dir) List() ([]Entry, error) {
 // entry describes one model.
 func (d *Dir) entry(name string, digest Hash) Entry {
 	e := Entry{Name: name, Digest: digest}
-	if digest == (Hash{}) {
-		_, e.Err = d.readName(name)
-		return e
-	}
 	f, err := d.openBlob(digest)
 	if err != nil {
 		e.Err = err
@@ -190,36 +190,41 @@ func (d *Dir) openBlob(digest Hash) (*os.File, error) {
 	return f, nil
 }
 
-// Resolve finds a model by its name, its digest or at least 6 first digits of that. The error wraps ErrNotFound or
-// ErrAmbiguous.
+// Resolve finds a model by its name, its digest or at least 6 first digits of that. The error wraps ErrNotFound,
+// ErrAmbiguous or ErrCorrupt.
 func (d *Dir) Resolve(ref string) (Entry, error) {
+	name, digest, err := d.find(ref)
+	if err != nil {
+		return Entry{}, err
+	}
+	e := d.entry(name, digest)
+	return e, e.Err
+}
+
+// find is Resolve without a look at the model. The name is empty if ref is a digest.
+func (d *Dir) find(ref string) (name string, digest Hash, err error) {
 	if CheckName(ref) == nil {
 		digest, err := d.readName(ref)
-		if err == nil {
-			e := d.entry(ref, digest)
-			return e, e.Err
-		}
 		if !errors.Is(err, ErrNotFound) {
-			return Entry{}, err
+			return ref, digest, err
 		}
 	}
 	digits := strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(ref), blobPrefix), "sha256:")
 	if !isDigits(digits) {
-		return Entry{}, fmt.Errorf("model %q: %w", ref, ErrNotFound)
+		return "", Hash{}, fmt.Errorf("model %q: %w", ref, ErrNotFound)
 	}
 	digests, err := d.blobs()
 	if err != nil {
-		return Entry{}, err
+		return "", Hash{}, err
 	}
 	digests = slices.DeleteFunc(digests, func(h Hash) bool { return !strings.HasPrefix(h.String(), digits) })
 	switch len(digests) {
 	case 0:
-		return Entry{}, fmt.Errorf("model %q: %w", ref, ErrNotFound)
+		return "", Hash{}, fmt.Errorf("model %q: %w", ref, ErrNotFound)
 	case 1:
-		e := d.entry("", digests[0])
-		return e, e.Err
+		return "", digests[0], nil
 	}
-	return Entry{}, fmt.Errorf("model %q: %w: fits %d models", ref, ErrAmbiguous, len(digests))
+	return "", Hash{}, fmt.Errorf("model %q: %w: fits %d models", ref, ErrAmbiguous, len(digests))
 }
 
 // isDigits says whether a text can be the beginning of a digest.

@@ -58,16 +58,23 @@ func (d *Dir) sweepNames() error {
 	return nil
 }
 
-// names reads all names and where they point. Names that cannot be read point to the zero digest.
-func (d *Dir) names() (map[string]Hash, error) {
+// target is what a name points to, or why that cannot be read.
+type target struct {
+	digest Hash
+	err    error
+}
+
+// names reads all names.
+func (d *Dir) names() (map[string]target, error) {
 	files, err := fs.ReadDir(d.root.FS(), nameFolder)
 	if err != nil {
 		return nil, fmt.Errorf("list store %s: %w", d.path, err)
 	}
-	names := make(map[string]Hash, len(files))
+	names := make(map[string]target, len(files))
 	for _, file := range files {
 		if CheckName(file.Name()) == nil {
-			names[file.Name()], _ = d.readName(file.Name())
+			digest, err := d.readName(file.Name())
+			names[file.Name()] = target{digest, err}
 		}
 	}
 	return names, nil

@@ -21,33 +21,38 @@ func (d *Dir) Remove(ref string) (Hash, error) {
 				return fmt.Errorf("remove model %s: %w", ref, err)
 			}
 		}
-		removed, err = d.removeUnnamed(digest)
+		if digest != nil {
+			removed, err = d.removeUnnamed(*digest)
+		}
 		return err
 	})
 	return removed, err
 }
 
-// refers finds what Remove has to take away: a name that may be damaged, or all names of a digest.
-func (d *Dir) refers(ref string) (Hash, []string, error) {
-	digest, err := d.readName(ref)
-	if err == nil || errors.Is(err, ErrCorrupt) {
-		return digest, []string{ref}, nil
+// refers finds what Remove has to take away: a name, which may be damaged and so without a digest, or all names of a
+// digest.
+func (d *Dir) refers(ref string) (*Hash, []string, error) {
+	name, digest, err := d.find(ref)
+	if name != "" && errors.Is(err, ErrCorrupt) {
+		return nil, []string{name}, nil
 	}
-	e, err := d.Resolve(ref)
-	if e.Digest == (Hash{}) {
-		return Hash{}, nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if name != "" {
+		return &digest, []string{name}, nil
 	}
 	all, err := d.names()
 	if err != nil {
-		return Hash{}, nil, err
+		return nil, nil, err
 	}
 	var names []string
-	for name, digest := range all {
-		if digest == e.Digest {
+	for name, to := range all {
+		if to.err == nil && to.digest == digest {
 			names = append(names, name)
 		}
 	}
-	return e.Digest, names, nil
+	return &digest, names, nil
 }
 
 // removeUnnamed removes the file of a digest if no name points to it any more. The folder is locked.
@@ -57,7 +62,7 @@ func (d *Dir) removeUnnamed(digest Hash) (Hash, error) {
 		return Hash{}, err
 	}
 	for _, other := range names {
-		if other == digest {
+		if other.err == nil && other.digest == digest {
 			return Hash{}, nil
 		}
 	}
