@@ -74,33 +74,41 @@ func GELU(x []float32) {
 	}
 }
 
-// Coefficients of erfcExp: a minimax fit of exp(z*z)*erfc(z)/t over z in [0, 10], relative error 4.4e-8.
 const (
-	sqrtHalf  = 0.70710678119
-	erfcSlope = 0.36
+	sqrtHalf = 0.70710678119
+	erfcMax  = 16 // erfc is 0 from 9.35 on
 )
 
+// erfcCoef is a minimax fit of exp(z*z)*erfc(z) = 1 + u*P(u), u = (z/2)/(1+z/2), over z in [0, 9.4]: relative error 3.3e-8.
 var erfcCoef = [9]float32{
-	0.203204951512, 0.201155696468, 0.20680651533, 0.0821311638872, 0.368498115506,
-	-0.367469379845, 0.560449540732, -0.312088168442, 0.0573115210933,
+	-2.25675431342, 1.7430764126, -0.272380191634, -0.328197923668, 0.0778800114611,
+	-0.0916998669253, 0.298472471794, -0.223388071064, 0.052982382531,
 }
 
-// erfc is the complementary error function of z >= 0: with t = 1/(1 + erfcSlope*z), it is t*P(t)*Exp(-(z*z)), P by
-// Horner's rule from the highest coefficient, each step rounded to float32.
+// erfc is the complementary error function of z >= 0, and so 1 - erfc is erf, within 2e-7:
+//
+//	if z > erfcMax, z = erfcMax;  h = z*0.5;  u = h / (1 + h)
+//	(1 + u*P(u)) * Exp(-(z*z)), P by Horner's rule from the highest coefficient
+//
+// each step rounded to float32.
 func erfc(z float32) float32 {
-	t := 1 / (1 + float32(erfcSlope*z))
+	if z > erfcMax {
+		z = erfcMax
+	}
+	h := z * 0.5
+	u := h / (1 + h)
 	p := erfcCoef[8]
 	for i := 7; i >= 0; i-- {
-		p = float32(p*t) + erfcCoef[i]
+		p = float32(p*u) + erfcCoef[i]
 	}
-	return float32(t*p) * Exp(-float32(z*z))
+	return (1 + float32(u*p)) * Exp(-float32(z*z))
 }
 
 // GELUErf replaces each x by its Gaussian error linear unit in the exact form, x * erfc(-x/sqrt(2)) / 2, as
 //
 //	e = erfc(|x| * sqrtHalf);  if !(x < 0) e = 2 - e;  (x*0.5) * e
 //
-// with erf = 1 - erfc within 2e-7. The tail of negative x keeps its relative precision.
+// each step rounded to float32. The tail of negative x keeps its relative precision.
 func GELUErf(x []float32) {
 	for i, v := range x {
 		z := float32(math.Float32frombits(math.Float32bits(v)&0x7fffffff) * sqrtHalf)

@@ -95,15 +95,28 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 		}
 		w.addDots(block, x.scale[unit:unit+n])
 	case BF16:
-		widenBF16(&w.wide, block)
-		for i := range n {
-			addProducts(&w.acc[i], &w.wide, x.block(t+i, b))
+		weights := (*[2 * BlockK * PanelRows]byte)(block)
+		if n == 1 {
+			addProductsBF16(&w.acc[0], weights, x.block(t, b))
+			return
 		}
+		widenBF16(&w.wide, weights)
+		w.addWide(x, b, t, n)
 	case F32:
-		widenF32(&w.wide, block)
-		for i := range n {
-			addProducts(&w.acc[i], &w.wide, x.block(t+i, b))
+		weights := (*[4 * BlockK * PanelRows]byte)(block)
+		if n == 1 {
+			addProductsF32(&w.acc[0], weights, x.block(t, b))
+			return
 		}
+		widenF32(&w.wide, weights)
+		w.addWide(x, b, t, n)
+	}
+}
+
+// addWide adds the products of the widened block b to acc, for rows [t, t+n) of x.
+func (w *tile) addWide(x *Activations, b, t, n int) {
+	for i := range n {
+		addProducts(&w.acc[i], &w.wide, x.block(t+i, b))
 	}
 }
 
@@ -150,19 +163,20 @@ func newLeafRounder(m *Matrix) leafRounder {
 
 // add rounds the first len(out) sums and adds them to out.
 func (l leafRounder) add(out []int32, acc *[PanelRows]float32) (clamped int) {
-	for i := range out {
-		c := acc[i] * l.scale
-		kept := c
-		if !(kept > -l.limit) {
-			kept = -l.limit
+	scale, limit := l.scale, l.limit
+	for i := range min(len(out), PanelRows) {
+		c := acc[i] * scale
+		if !(c > -limit && c < limit) {
+			kept := max(-limit, min(c, limit))
+			if c != c {
+				kept = -limit
+			}
+			if kept != c {
+				clamped++
+			}
+			c = kept
 		}
-		if kept > l.limit {
-			kept = l.limit
-		}
-		if kept != c {
-			clamped++
-		}
-		out[i] += roundToInt(kept)
+		out[i] += roundToInt(c)
 	}
 	return clamped
 }

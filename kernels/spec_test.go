@@ -192,16 +192,20 @@ func specGELU(x float32) float32 {
 
 func specGELUErf(x float32) float32 {
 	z := float32(float32(math.Abs(float64(x))) * float32(0.70710678119))
-	t := 1 / (1 + float32(float32(0.36)*z))
+	if z > 16 {
+		z = 16
+	}
+	h := z / 2
+	u := h / (1 + h)
 	coef := []float32{
-		0.203204951512, 0.201155696468, 0.20680651533, 0.0821311638872, 0.368498115506,
-		-0.367469379845, 0.560449540732, -0.312088168442, 0.0573115210933,
+		-2.25675431342, 1.7430764126, -0.272380191634, -0.328197923668, 0.0778800114611,
+		-0.0916998669253, 0.298472471794, -0.223388071064, 0.052982382531,
 	}
 	p := coef[8]
 	for i := 7; i >= 0; i-- {
-		p = float32(p*t) + coef[i]
+		p = float32(p*u) + coef[i]
 	}
-	e := float32(float32(t*p) * specExp(-float32(z*z)))
+	e := float32((1 + float32(u*p)) * specExp(-float32(z*z)))
 	if x < 0 {
 		return float32(x*0.5) * e
 	}
