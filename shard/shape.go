@@ -4,9 +4,13 @@ import "fmt"
 
 // Shape is what the arithmetic of splitting has to know of a model.
 type Shape struct {
-	Layers, Heads, HeadDim, Inner, Vocab int
-	Leaf                                 int // K is cut at multiples of this only
-	PanelRows                            int // rows are cut at multiples of this only
+	Layers    int `json:"layers"`
+	Heads     int `json:"heads"`
+	HeadDim   int `json:"head_dim"`
+	Inner     int `json:"inner"`
+	Vocab     int `json:"vocab"`
+	Leaf      int `json:"leaf"`       // K is cut at multiples of this only
+	PanelRows int `json:"panel_rows"` // rows are cut at multiples of this only
 }
 
 // Embed is the width of the residual stream.

@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// raftLogger hands what raft says to slog, one level lower: raft is talkative, and each start of a lone voter is a
+// warning to it. Errors stay errors. slog decides what is written, so the levels of hclog are not used.
+type raftLogger struct {
+	hclog.Logger // for what raft does not use: it says nothing
+	to           *slog.Logger
+}
+
+var _ hclog.Logger = (*raftLogger)(nil)
+
+func newRaftLogger(to *slog.Logger) hclog.Logger {
+	return &raftLogger{Logger: hclog.NewNullLogger(), to: to}
+}
+
+func (l *raftLogger) Log(level hclog.Level, message string, args ...any) {
+	for i, arg := range args {
+		if format, ok := arg.(hclog.Format); ok {
+			args[i] = lateFormat(format)
+		}
+	}
+	switch level {
+	case hclog.Error:
+		l.to.Error(message, args...)
+	case hclog.Warn:
+		l.to.Info(message, args...)
+	default:
+		l.to.Debug(message, args...)
+	}
+}
+
+func (l *raftLogger) Trace(message string, args ...any) { l.Log(hclog.Trace, message, args...) }
+func (l *raftLogger) Debug(message string, args ...any) { l.Log(hclog.Debug, message, args...) }
+func (l *raftLogger) Info(message string, args ...any)  { l.Log(hclog.Info, message, args...) }
+func (l *raftLogger) Warn(message string, args ...any)  { l.Log(hclog.Warn, message, args...) }
+func (l *raftLogger) Error(message string, args ...any) { l.Log(hclog.Error, message, args...) }
+
+func (l *raftLogger) With(args ...any) hclog.Logger {
+	return &raftLogger{Logger: l.Logger, to: l.to.With(args...)}
+}
+
+func (l *raftLogger) Named(string) hclog.Logger      { return l }
+func (l *raftLogger) ResetNamed(string) hclog.Logger { return l }
+
+// lateFormat is a format and its arguments, which are put together only for a line that is written.
+type lateFormat hclog.Format
+
+func (f lateFormat) LogValue() slog.Value {
+	if len(f) == 0 {
+		return slog.StringValue("")
+	}
+	return slog.StringValue(fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...))
+}
