@@ -14,12 +14,11 @@ type Ask struct {
 	Logprobs bool // give the log-probability of the sampled token
 	Top      int  // give that many of the likeliest tokens, with log-probabilities
 
-	Targeted bool  // give the log-probability of Target
-	Target   int32 // a token of the vocabulary
+	Target int32 // give the log-probability of this token; -1 is none
 }
 
 // knows tells whether the model's own probabilities are wanted.
-func (a *Ask) knows() bool { return a.Logprobs || a.Top > 0 || a.Targeted }
+func (a *Ask) knows() bool { return a.Logprobs || a.Top > 0 || a.Target >= 0 }
 
 // Pick is a token that may be sampled.
 type Pick struct {
@@ -59,7 +58,7 @@ func (s *Scratch) Examine(part *Part, logits []float32, lo int, ask *Ask) {
 		if ask.Top > 0 {
 			part.Top = s.TopM(part.Top, logits, lo, ask.Top)
 		}
-		if i := int(ask.Target) - lo; ask.Targeted && i >= 0 && i < len(logits) {
+		if i := int(ask.Target) - lo; ask.Target >= 0 && i >= 0 && i < len(logits) {
 			part.Target, part.HasTarget = logits[i], true
 		}
 	}

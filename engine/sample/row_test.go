@@ -41,7 +41,7 @@ func TestSlicesAgree(t *testing.T) {
 		ask := Ask{
 			Sample: true, Params: &p, Position: rapid.IntRange(0, 2047).Draw(t, "position"), History: history, Prompt: prompt,
 			Logprobs: rapid.Bool().Draw(t, "logprobs"), Top: rapid.IntRange(0, 5).Draw(t, "top"),
-			Targeted: rapid.Bool().Draw(t, "targeted"), Target: int32(rapid.IntRange(0, len(logits)-1).Draw(t, "target")),
+			Target: int32(rapid.IntRange(-1, len(logits)-1).Draw(t, "target")),
 		}
 		whole := answer(t, logits, &ask, []int{0, len(logits)}, []int{0})
 		cuts := cut(t, len(logits))
@@ -134,7 +134,7 @@ func TestDistribution(t *testing.T) {
 			for i := range draws {
 				p.Seed = uint64(i / 100)
 				copy(row, logits)
-				ask := Ask{Sample: true, Params: &p, Position: i % 100}
+				ask := Ask{Sample: true, Params: &p, Position: i % 100, Target: -1}
 				s.Examine(&parts[0], row, 0, &ask)
 				s.Choose(&c, parts, &ask)
 				counts[c.Token]++
@@ -192,7 +192,7 @@ func TestNucleusMax(t *testing.T) {
 	var c Choice
 	p := Params{Temperature: 1, TopP: 0.9}
 	for i := range 200 {
-		ask := Ask{Sample: true, Params: &p, Position: i}
+		ask := Ask{Sample: true, Params: &p, Position: i, Target: -1}
 		s.Examine(&parts[0], slices.Clone(logits), 0, &ask)
 		s.Choose(&c, parts, &ask)
 		if c.Token >= NucleusMax {
@@ -206,7 +206,7 @@ func TestNucleusMax(t *testing.T) {
 	// A larger top-k is no top-k, so that all tokens may come.
 	p = Params{Temperature: 1, TopK: NucleusMax + 1}
 	for i := range 200 {
-		ask := Ask{Sample: true, Params: &p, Position: i}
+		ask := Ask{Sample: true, Params: &p, Position: i, Target: -1}
 		s.Examine(&parts[0], slices.Clone(logits), 0, &ask)
 		s.Choose(&c, parts, &ask)
 		if c.Token >= NucleusMax {
@@ -217,7 +217,7 @@ func TestNucleusMax(t *testing.T) {
 }
 
 func TestGreedyTies(t *testing.T) {
-	c := answer(t, []float32{1, 5, 5, 5}, &Ask{Sample: true, Params: &Params{}}, []int{0, 2, 3, 4}, []int{2, 1, 0})
+	c := answer(t, []float32{1, 5, 5, 5}, &Ask{Sample: true, Params: &Params{}, Target: -1}, []int{0, 2, 3, 4}, []int{2, 1, 0})
 	if c.Token != 1 {
 		t.Errorf("token %d, want 1", c.Token)
 	}
@@ -227,7 +227,7 @@ func TestGreedyTies(t *testing.T) {
 func TestLogprobs(t *testing.T) {
 	logits := []float32{1, 3, 2, -1}
 	p := Params{Banned: []int32{1}, Temperature: 0.5, TopK: 1, RepetitionPenalty: 2}
-	ask := Ask{Sample: true, Params: &p, History: []int32{2}, Logprobs: true, Top: 2, Targeted: true, Target: 3}
+	ask := Ask{Sample: true, Params: &p, History: []int32{2}, Logprobs: true, Top: 2, Target: 3}
 	c := answer(t, logits, &ask, []int{0, 1, 4}, []int{0, 1})
 	sum := 0.0
 	for _, l := range logits {
@@ -247,7 +247,7 @@ func TestLogprobs(t *testing.T) {
 
 func TestEverythingBanned(t *testing.T) {
 	p := Params{Banned: []int32{0, 1}, Temperature: 1}
-	if c := answer(t, []float32{1, 2}, &Ask{Sample: true, Params: &p}, []int{0, 2}, []int{0}); c.Token != -1 {
+	if c := answer(t, []float32{1, 2}, &Ask{Sample: true, Params: &p, Target: -1}, []int{0, 2}, []int{0}); c.Token != -1 {
 		t.Errorf("token %d, want none", c.Token)
 	}
 }
@@ -283,7 +283,7 @@ func TestRowAllocates(t *testing.T) {
 		position := 0
 		n := testing.AllocsPerRun(20, func() {
 			copy(row, logits)
-			ask := Ask{Sample: true, Params: &p, Position: position, History: history, Prompt: 2, Logprobs: true, Top: 5}
+			ask := Ask{Sample: true, Params: &p, Position: position, History: history, Prompt: 2, Logprobs: true, Top: 5, Target: -1}
 			s.Examine(&parts[0], row, 0, &ask)
 			s.Choose(&c, parts, &ask)
 			position++
@@ -298,7 +298,7 @@ func FuzzParse(f *testing.F) {
 	var s Scratch
 	var p Part
 	f.Add(p.Append(nil))
-	ask := Ask{Sample: true, Params: &Params{Temperature: 1, TopP: 0.5}, Top: 3, Targeted: true}
+	ask := Ask{Sample: true, Params: &Params{Temperature: 1, TopP: 0.5}, Top: 3}
 	s.Examine(&p, []float32{1, 2, 3, -40}, 0, &ask)
 	f.Add(p.Append(nil))
 	f.Add([]byte{255, 255, 0, 0})
@@ -324,12 +324,12 @@ func BenchmarkRow(b *testing.B) {
 		name string
 		ask  Ask
 	}{
-		{"ask=greedy", Ask{Sample: true, Params: &Params{}}},
-		{"ask=plain", Ask{Sample: true, Params: &Params{Temperature: 1}}},
-		{"ask=top-k", Ask{Sample: true, Params: &Params{Temperature: 0.8, TopK: 50, TopP: 0.95}}},
-		{"ask=top-p", Ask{Sample: true, Params: &Params{Temperature: 0.7, TopP: 0.8}}},
-		{"ask=greedy-logprobs", Ask{Sample: true, Params: &Params{}, Logprobs: true, Top: 5}},
-		{"ask=beam", Ask{Sample: true, Params: &Params{}, Top: 8}},
+		{"ask=greedy", Ask{Sample: true, Params: &Params{}, Target: -1}},
+		{"ask=plain", Ask{Sample: true, Params: &Params{Temperature: 1}, Target: -1}},
+		{"ask=top-k", Ask{Sample: true, Params: &Params{Temperature: 0.8, TopK: 50, TopP: 0.95}, Target: -1}},
+		{"ask=top-p", Ask{Sample: true, Params: &Params{Temperature: 0.7, TopP: 0.8}, Target: -1}},
+		{"ask=greedy-logprobs", Ask{Sample: true, Params: &Params{}, Logprobs: true, Top: 5, Target: -1}},
+		{"ask=beam", Ask{Sample: true, Params: &Params{}, Top: 8, Target: -1}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var s Scratch

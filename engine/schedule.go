@@ -1,0 +1,201 @@
+package engine
+
+import "polynode/engine/sample"
+
+// planned is one sequence's share of the step in the making.
+type planned struct {
+	sequence *sequence
+	tokens   int
+	copy     BlockCopy // Target 0 is none
+}
+
+// schedule makes the next step. The step is valid until the next call; it is empty if there is nothing to do. After a step with
+// chunks, commit or abort must be called before anything else.
+func (s *scheduler) schedule() *Step {
+	s.plan = s.plan[:0]
+	s.budget = s.config.StepTokens
+	for i := 0; i < len(s.running); i++ { // preemption shortens it from its end
+		s.decode(s.running[i])
+	}
+	for i := 0; i < len(s.running); i++ {
+		s.prefill(s.running[i])
+	}
+	s.admit()
+	return s.write()
+}
+
+// decode plans one token for each sequence that has only one pending. Beams step all together or not at all.
+func (s *scheduler) decode(j *job) {
+	if j.searches() && j.forked {
+		if j.prefilling() == nil && !s.isPlanned(j.live[0]) {
+			s.place(j, j.live, 1)
+		}
+		return
+	}
+	for i, q := range j.live {
+		if q.pending() == 1 && !s.isPlanned(q) {
+			s.place(j, j.live[i:i+1], 1)
+		}
+	}
+}
+
+// isPlanned tells whether the step in the making has the sequence already.
+func (s *scheduler) isPlanned(q *sequence) bool {
+	for i := len(s.plan) - 1; i >= 0; i-- {
+		if s.plan[i].sequence == q {
+			return true
+		}
+	}
+	return false
+}
+
+// prefill plans a chunk of the job's sequence whose turn it is: as many tokens as budget and free blocks allow.
+func (s *scheduler) prefill(j *job) {
+	for s.budget > 0 {
+		q := j.prefilling()
+		if q == nil {
+			break
+		}
+		if s.isPlanned(q) {
+			return
+		}
+		if q.computed == 0 && len(q.blocks) == 0 {
+			s.reuse(q)
+		}
+		want := q.pending()
+		if j.searches() && j.forked {
+			want-- // the last token of all beams comes together
+		}
+		if want == 0 {
+			continue // the cache had the rest
+		}
+		room := (len(q.blocks)+s.pool.free)*BlockTokens - q.computed
+		s.place(j, []*sequence{q}, min(want, s.budget, max(room, 1)))
+		return
+	}
+	s.decode(j)
+}
+
+// reuse begins a sequence with what the cache has of it.
+func (s *scheduler) reuse(q *sequence) {
+	s.walk(q.job, q.tokens, func(id BlockID) {
+		s.pool.retain(id)
+		q.blocks = append(q.blocks, id)
+	})
+	q.computed = len(q.blocks) * BlockTokens
+	s.counts.cachedTokens += uint64(q.computed)
+}
+
+// place plans n tokens for each of some sequences of a job. Blocks that are lacking are taken from younger jobs; if that is not
+// enough the sequences wait for the next step, with what they have.
+func (s *scheduler) place(j *job, sequences []*sequence, n int) {
+	if len(sequences)*n > s.budget {
+		return
+	}
+	for s.need(sequences, n) > s.pool.free {
+		if s.running[len(s.running)-1] == j {
+			return
+		}
+		s.preempt()
+	}
+	for _, q := range sequences {
+		s.budget -= n
+		s.plan = append(s.plan, planned{q, n, s.cover(q, q.computed+n)})
+	}
+}
+
+// need counts the blocks that must be taken before each of the sequences can compute n tokens.
+func (s *scheduler) need(sequences []*sequence, n int) int {
+	count := 0
+	for _, q := range sequences {
+		count += max(0, blocksFor(q.computed+n)-len(q.blocks))
+		if b := s.writes(q); b != nil && b.refs-b.taken > 1 {
+			b.taken++
+			count++
+		}
+	}
+	for _, q := range sequences {
+		if b := s.writes(q); b != nil {
+			b.taken = 0
+		}
+	}
+	return count
+}
+
+// writes is the block that a sequence has and is going to write to first, or nil.
+func (s *scheduler) writes(q *sequence) *block {
+	if k := q.computed / BlockTokens; k < len(q.blocks) {
+		return &s.pool.blocks[q.blocks[k]]
+	}
+	return nil
+}
+
+// cover gives a sequence blocks of its own for positions computed to end-1. It returns the copy that this takes.
+func (s *scheduler) cover(q *sequence, end int) (c BlockCopy) {
+	if b := s.writes(q); b != nil {
+		k := q.computed / BlockTokens
+		if b.refs > 1 {
+			c = BlockCopy{Source: q.blocks[k], Target: s.pool.take()}
+			s.pool.release(q.blocks[k])
+			q.blocks[k] = c.Target
+		} else {
+			s.pool.forget(q.blocks[k]) // nobody may find it while it is written
+		}
+	}
+	for len(q.blocks) < blocksFor(end) {
+		q.blocks = append(q.blocks, s.pool.take())
+	}
+	return c
+}
+
+// greedy is what beams are given: they choose by themselves.
+var greedy sample.Params
+
+// write makes the step of the plan.
+func (s *scheduler) write() *Step {
+	step := &s.step
+	step.ID++
+	step.Copies, step.Chunks = step.Copies[:0], step.Chunks[:0]
+	for i := range s.plan {
+		p := &s.plan[i]
+		if p.copy.Target != 0 {
+			step.Copies = append(step.Copies, p.copy)
+		}
+		step.Chunks = append(step.Chunks, s.chunk(p.sequence, p.tokens))
+	}
+	return step
+}
+
+// chunk describes n tokens of a sequence.
+func (s *scheduler) chunk(q *sequence, n int) Chunk {
+	j, end := q.job, q.computed+n
+	r := &j.request
+	c := Chunk{
+		Sequence: q.id, Tokens: q.tokens[q.computed:end], Start: q.computed, Blocks: q.blocks[:blocksFor(end)],
+		Sample: end == len(q.tokens) && r.MaxTokens > 0,
+	}
+	if q.computed < len(r.Prompt) && j.known() < len(r.Prompt) {
+		c.Targets = j.next[q.computed:min(end, len(r.Prompt))]
+		c.Top = r.Top
+	}
+	if !c.Sample {
+		return c
+	}
+	if j.searches() {
+		c.Params = &greedy
+		c.Top = max(c.Top, j.search.Want())
+		return c
+	}
+	c.Params = &q.params
+	if q.output() < r.MinTokens {
+		c.Params = &q.early
+	}
+	c.Logprobs = j.scored()
+	if r.Logprobs {
+		c.Top = r.Top
+	}
+	if c.Params.Penalises() {
+		c.History, c.Prompt = q.tokens, len(r.Prompt)
+	}
+	return c
+}
