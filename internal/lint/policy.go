@@ -18,10 +18,10 @@ const importTable = `
 3 engine               engine/sample shard
 3 engine/sample
 3 cluster              shard transport
+3 model/demo           model/store
 
 2 model                kernels kernels/pool shard
 2 model/checkpoint
-2 model/demo
 2 model/store          kernels kernels/pool shard
 2 model/synth          kernels kernels/pool shard
 2 transport/collective kernels shard
