@@ -14,7 +14,7 @@
 // # Invariants
 //
 //   - Ids agree with the library for every text, whether valid UTF-8 or not; malformed bytes count as U+FFFD each.
-//   - Special pieces are never read from text: "<s>" typed by a user is four ordinary characters or so, not the id of <s>.
+//   - Special pieces are never read from text: "<s>" typed by a user is ordinary characters.
 //   - The pieces of a Stream joined together equal Decode of the same ids, and each is valid UTF-8.
 //   - Parse never panics, whatever the bytes; its memory is bounded by the limits in limits.go.
 //

@@ -103,7 +103,8 @@ func (s *SentencePiece) selfTest(samples []selfTestSample) error {
 			}
 		}
 		if !s.equivalent(got, want) {
-			return fmt.Errorf("%w: self_test_data.samples[%d]: %q encodes as %d, not %d", ErrSelfTest, i, sample.input, got, want)
+			return fmt.Errorf("%w: self_test_data.samples[%d]: the text that begins %.40q encodes as %d ids, beginning %d, not as %d, beginning %d",
+				ErrSelfTest, i, sample.input, len(got), got[:min(4, len(got))], len(want), want[:min(4, len(want))])
 		}
 	}
 	return nil
