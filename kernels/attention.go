@@ -20,7 +20,7 @@ func KeyBlocks(keys int) int { return (keys + KeyBlock - 1) / KeyBlock }
 // Attend computes causal attention of one head for rows consecutive tokens of a sequence: row r stands at position
 // pos+r and sees the keys of positions [0, pos+r].
 //
-// q and out hold row r's (HeadDim) of this head at r*qStride and r*outStride. table lists the sequence's
+// q and out hold row r's (HeadDim) of this head at r*qStride and r*outStride; out may be q. table lists the sequence's
 // blocks: position p is slot p mod BlockTokens of block table[p/BlockTokens].
 //
 // It is AttendBlock for every key block and Combine for every row; callers who want to spread one
@@ -76,9 +76,7 @@ func (kv *KV) AttendBlock(dst, q []float32, qStride, rows, head int, table []int
 		for r := range rows {
 			seen := min(n, pos+r+1-first-at)
 			acc, p := dst[r*size+2:(r+1)*size], s.scores[r*KeyBlock+at:]
-			for j := range seen {
-				addScaled(acc, s.page[j*d:(j+1)*d], p[j])
-			}
+			addWeighted(acc, s.page, p[:max(0, seen)])
 		}
 	}
 }
@@ -88,16 +86,29 @@ func (kv *KV) loadPage(page []float32, block int32, half, head, n int) {
 	d, size := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
 	src := kv.vectors(block, half, head)
 	for j := range n {
-		kv.loadVector(page[j*d:(j+1)*d], src[j*size:(j+1)*size])
+		loadVector(kv.Format, page[j*d:(j+1)*d], src[j*size:(j+1)*size])
 	}
 }
 
-// dot is the sum of a[i]*b[i], each product rounded, in 16 lanes and laneSum's tree.
+// dot is the sum of a[i]*b[i], each product rounded, in 16 lanes and laneSum's tree. It takes four lanes at a time, which stay in
+// registers.
 func dot(a, b []float32) float32 {
 	b = b[:len(a)]
 	var sum [lanes]float32
-	for i, v := range a {
-		sum[i%lanes] += float32(v * b[i])
+	whole := len(a) &^ (lanes - 1)
+	for l := 0; l < lanes; l += 4 {
+		var s0, s1, s2, s3 float32
+		for i := l; i < whole; i += lanes {
+			x, y := (*[4]float32)(a[i:i+4:i+4]), (*[4]float32)(b[i:i+4:i+4])
+			s0 += float32(x[0] * y[0])
+			s1 += float32(x[1] * y[1])
+			s2 += float32(x[2] * y[2])
+			s3 += float32(x[3] * y[3])
+		}
+		sum[l], sum[l+1], sum[l+2], sum[l+3] = s0, s1, s2, s3
+	}
+	for i, v := range a[whole:] {
+		sum[i] += float32(v * b[whole+i])
 	}
 	return laneSum(&sum)
 }
@@ -119,11 +130,26 @@ func softmaxPart(scores []float32) (m, l float32) {
 	return m, laneSum(&sum)
 }
 
-// addScaled adds x[i]*p, rounded, to acc[i].
-func addScaled(acc, x []float32, p float32) {
-	x = x[:len(acc)]
-	for i, v := range x {
-		acc[i] += float32(p * v)
+// addWeighted adds to acc[i] the products p[j]*x[j][i], x (len(p), len(acc)), each rounded, in the order of j.
+func addWeighted(acc, x, p []float32) {
+	d := len(acc)
+	i := 0
+	for ; i+4 <= d; i += 4 {
+		a := (*[4]float32)(acc[i:])
+		a0, a1, a2, a3 := a[0], a[1], a[2], a[3]
+		for j, w := range p {
+			v := (*[4]float32)(x[j*d+i : j*d+i+4 : j*d+i+4])
+			a0 += float32(w * v[0])
+			a1 += float32(w * v[1])
+			a2 += float32(w * v[2])
+			a3 += float32(w * v[3])
+		}
+		a[0], a[1], a[2], a[3] = a0, a1, a2, a3
+	}
+	for ; i < d; i++ {
+		for j, w := range p {
+			acc[i] += float32(w * x[j*d+i])
+		}
 	}
 }
 
@@ -146,7 +172,9 @@ func Combine(out, parts []float32, stride, n int) {
 		part := parts[b*stride : b*stride+2+len(out)]
 		w := Exp(part[0] - m)
 		sum += float32(part[1] * w)
-		addScaled(out, part[2:], w)
+		for i, v := range part[2:] {
+			out[i] += float32(v * w)
+		}
 	}
 	for i, v := range out {
 		out[i] = v / sum

@@ -4,13 +4,12 @@ import "math"
 
 // F16ToF32 widens a float16 (the IEEE 754 binary16 bits h); every value is exact, a NaN stays a NaN.
 func F16ToF32(h uint16) float32 {
-	magnitude := uint32(h&0x7fff) << 13
-	sign := uint32(h&0x8000) << 16
-	if magnitude >= 0x7c00<<13 { // Inf or NaN: the exponent of a float32 is all ones too
-		return math.Float32frombits(sign | magnitude | 0x7f800000)
+	bits := uint32(h&0x8000)<<16 | uint32(h&0x7fff)<<13
+	if h&0x7c00 == 0x7c00 { // Inf or NaN: the exponent of a float32 is all ones too
+		return math.Float32frombits(bits | 0x7f800000)
 	}
 	// Moving the exponent's bias from 15 to 127 is a multiplication, which also makes subnormals normal.
-	return math.Float32frombits(math.Float32bits(math.Float32frombits(magnitude)*0x1p112) | sign)
+	return math.Float32frombits(bits) * 0x1p112
 }
 
 // F32ToF16 narrows x to float16 bits, rounded to nearest even. Beyond 65504 (after rounding) it is Inf;

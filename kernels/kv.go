@@ -1,9 +1,7 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 )
 
 // KVFormat is how the keys and values of attention are stored.
@@ -120,56 +118,8 @@ func (kv *KV) Store(block int32, slot int, k, v []float32) {
 	}
 	d, size := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
 	for head := range kv.Heads {
-		kv.storeVector(kv.vectors(block, keyHalf, head)[slot*size:(slot+1)*size], k[head*d:(head+1)*d])
-		kv.storeVector(kv.vectors(block, valueHalf, head)[slot*size:(slot+1)*size], v[head*d:(head+1)*d])
-	}
-}
-
-func (kv *KV) storeVector(dst []byte, src []float32) {
-	switch kv.Format {
-	case KVF32:
-		for i, x := range src {
-			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
-		}
-		return
-	case KVF16:
-		for i, x := range src {
-			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
-		}
-		return
-	}
-	scales := dst[len(src):]
-	for g := 0; g*kvGroup < len(src); g++ {
-		lo, hi := g*kvGroup, min((g+1)*kvGroup, len(src))
-		half := F32ToF16(maxAbs(src[lo:hi]) / 127)
-		binary.LittleEndian.PutUint16(scales[2*g:], half)
-		inv := finiteInverse(F16ToF32(half))
-		for i := lo; i < hi; i++ {
-			dst[i] = byte(roundQuant(float32(src[i] * inv)))
-		}
-	}
-}
-
-// loadVector widens one stored vector; in KVQ8 each value is float32(int8)*scale, rounded once.
-func (kv *KV) loadVector(dst []float32, src []byte) {
-	switch kv.Format {
-	case KVF32:
-		for i := range dst {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-		}
-		return
-	case KVF16:
-		for i := range dst {
-			dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
-		}
-		return
-	}
-	scales := src[len(dst):]
-	for g := 0; g*kvGroup < len(dst); g++ {
-		scale := F16ToF32(binary.LittleEndian.Uint16(scales[2*g:]))
-		for i := g * kvGroup; i < min((g+1)*kvGroup, len(dst)); i++ {
-			dst[i] = float32(int8(src[i])) * scale
-		}
+		storeVector(kv.Format, kv.vectors(block, keyHalf, head)[slot*size:(slot+1)*size], k[head*d:(head+1)*d])
+		storeVector(kv.Format, kv.vectors(block, valueHalf, head)[slot*size:(slot+1)*size], v[head*d:(head+1)*d])
 	}
 }
 
@@ -177,8 +127,8 @@ func (kv *KV) loadVector(dst []float32, src []byte) {
 func (kv *KV) Load(block int32, slot int, k, v []float32) {
 	d, size := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
 	for head := range kv.Heads {
-		kv.loadVector(k[head*d:(head+1)*d], kv.vectors(block, keyHalf, head)[slot*size:(slot+1)*size])
-		kv.loadVector(v[head*d:(head+1)*d], kv.vectors(block, valueHalf, head)[slot*size:(slot+1)*size])
+		loadVector(kv.Format, k[head*d:(head+1)*d], kv.vectors(block, keyHalf, head)[slot*size:(slot+1)*size])
+		loadVector(kv.Format, v[head*d:(head+1)*d], kv.vectors(block, valueHalf, head)[slot*size:(slot+1)*size])
 	}
 }
 

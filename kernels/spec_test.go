@@ -267,6 +267,10 @@ func specKV(f KVFormat, x []float32) []float32 {
 	out := make([]float32, len(x))
 	for lo := 0; lo < len(x); lo += 32 {
 		group := x[lo:min(lo+32, len(x))]
+		if f == KVF32 {
+			copy(out[lo:], group)
+			continue
+		}
 		if f == KVF16 {
 			for i, v := range group {
 				out[lo+i] = specF16(F32ToF16(v))
