@@ -27,6 +27,9 @@ import (
 	"polynode/web"
 )
 
+// blocksReserved is how many blocks the engine keeps for probes.
+const blocksReserved = 1
+
 // stepTimeout is how long a rank may wait for another within a step. It bounds a dead neighbour, not the computing:
 // a step of 256 tokens on a slow machine takes minutes, and its ranks wait for each other all that time.
 const stepTimeout = 10 * time.Minute
@@ -43,6 +46,7 @@ type Node struct {
 	network   transport.Network
 	pool      *pool.Pool
 	worker    *worker.Worker
+	blocks    int // of keys and values
 	pipeline  *pipeline.Pipeline
 	engine    *engine.Engine
 	api       *api.Server
@@ -118,7 +122,9 @@ func (n *Node) openModel(context.Context) error {
 
 // formCluster starts a cluster of one: this node agrees with itself, through the same log as with others.
 func (n *Node) formCluster(ctx context.Context) error {
-	agreed, err := cluster.Start(ctx, cluster.Config{Node: n.id(), Name: n.config.Name, Logger: n.log})
+	agreed, err := cluster.Start(ctx, cluster.Config{
+		Node: n.id(), Logger: n.log, Facts: cluster.Facts{Cores: n.config.Threads},
+	})
 	if err != nil {
 		return err
 	}
@@ -137,12 +143,15 @@ func (n *Node) id() shard.NodeID { return shard.NodeID(n.config.Name) }
 // loadRanks makes the plan of one node the cluster's and takes this node's place in it.
 func (n *Node) loadRanks(ctx context.Context) error {
 	shape := model.Shape(n.model)
-	plan := shard.Solo(n.id(), shape, n.model.Digest().String())
-	epoch, err := n.cluster.Activate(ctx, plan)
-	if err != nil {
+	digest := n.model.Digest().String()
+	plan := shard.Solo(n.id(), shape, digest)
+	if _, err := n.cluster.Propose(ctx, cluster.PutModel(cluster.Model{Digest: digest, Name: n.info.Model, Shape: shape})); err != nil {
 		return err
 	}
-	plan.Epoch = epoch
+	var err error
+	if plan.Epoch, err = n.cluster.Activate(ctx, plan, nil); err != nil {
+		return err
+	}
 	format, err := kernels.ParseKVFormat(n.config.KVFormat)
 	if err != nil {
 		return err
@@ -151,15 +160,14 @@ func (n *Node) loadRanks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	blocks, err := n.kvBlocks(share, format)
-	if err != nil {
+	if n.blocks, err = n.kvBlocks(share, format); err != nil {
 		return err
 	}
 	n.pool = pool.New(n.config.Threads)
 	n.later(func(context.Context) error { n.pool.Close(); return nil })
 	n.worker = worker.New(worker.Options{
 		Node: n.id(), Source: n.model, Network: n.network, Pool: n.pool,
-		KVFormat: format, Blocks: blocks, StepTimeout: stepTimeout,
+		KVFormat: format, Blocks: n.blocks, StepTimeout: stepTimeout,
 	})
 	n.pipeline, err = pipeline.New(ctx, plan, [][]pipeline.Rank{{n.worker}})
 	if err != nil {
@@ -182,15 +190,15 @@ func (n *Node) kvBlocks(share model.Share, format kernels.KVFormat) (int, error)
 		weights:    n.model.Size(),
 		buffers:    stepBytes(config, n.config.StepTokens),
 		blockBytes: int64(model.CacheBlockBytes(config, share, format)),
-		blocksMax:  perContext*n.config.Sequences + engine.BlocksReserved,
-		blocksMin:  perContext + engine.BlocksReserved,
+		blocksMax:  perContext*n.config.Sequences + blocksReserved,
+		blocksMin:  perContext + blocksReserved,
 		wanted:     n.config.KVMemory,
 	}
 	blocks, err := budget.blocks()
 	if err != nil {
 		return 0, err
 	}
-	n.info.setMemory(n.config, config, int64(blocks)*budget.blockBytes, blocks-engine.BlocksReserved)
+	n.info.setMemory(n.config, config, int64(blocks)*budget.blockBytes, blocks-blocksReserved)
 	return blocks, nil
 }
 
@@ -205,14 +213,14 @@ func (n *Node) startEngine(ctx context.Context) error {
 	config := n.model.Config()
 	var err error
 	n.engine, err = engine.New(engine.Config{
-		Blocks: n.worker.Blocks(), Positions: config.Positions,
+		Blocks: n.blocks, Positions: config.Positions,
 		StepTokens: n.config.StepTokens, SequencesMax: n.config.Sequences,
 		QueueMax: n.config.Queue, QueueTokens: n.config.QueueTokens,
-		Epoch: n.pipeline.Plan().Epoch,
 	}, n.pipeline, n.log)
 	if err != nil {
 		return err
 	}
+	n.engine.SetEpoch(n.pipeline.Plan().Epoch)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.parts.Go(func() error { return n.engine.Run(running) })
 	n.later(func(stopping context.Context) error {

@@ -56,7 +56,7 @@ func (c *connection) open(ctx context.Context) (*client, func() error, error) {
 		defer cancel()
 		return n.Stop(ctx)
 	}
-	return &client{http: n.Client(), base: "http://node"}, stop, nil
+	return &client{http: n.Client(), base: "http://localhost"}, stop, nil
 }
 
 // joinStop ends what a verb started and adds the error of that to the verb's own.
