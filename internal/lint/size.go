@@ -10,6 +10,7 @@ import (
 const (
 	FileLinesMax     = 600
 	FunctionLinesMax = 80
+	TestLinesMax     = 120 // of a function in a test: tables of cases are long
 )
 
 // Ratchet holds what was too long when the rule came, with its length: it may shrink, never grow.
@@ -45,13 +46,17 @@ func CheckFunctionSizes(tree *Tree, ratchet Ratchet) []Problem {
 			lines := f.Line(function.End()) - f.Line(function.Pos()) + 1
 			key := f.Path + ":" + functionName(function)
 			allowed, listed := ratchet[key]
+			most := FunctionLinesMax
+			if f.Test {
+				most = TestLinesMax
+			}
 			used[key] = true
 			switch {
-			case !listed && lines > FunctionLinesMax:
-				problems = append(problems, f.At(function.Pos(), "%s has %d lines, more than %d: name its parts and call them", functionName(function), lines, FunctionLinesMax))
+			case !listed && lines > most:
+				problems = append(problems, f.At(function.Pos(), "%s has %d lines, more than %d: name its parts and call them", functionName(function), lines, most))
 			case listed && lines > allowed:
 				problems = append(problems, f.At(function.Pos(), "%s has grown to %d lines, from %d in the ratchet: shorten it", functionName(function), lines, allowed))
-			case listed && lines <= FunctionLinesMax:
+			case listed && lines <= most:
 				problems = append(problems, f.At(function.Pos(), "%s has %d lines now: take it off the ratchet in internal/lint/policy.go", functionName(function), lines))
 			case listed && lines < allowed:
 				problems = append(problems, f.At(function.Pos(), "%s has %d lines now: lower the ratchet in internal/lint/policy.go from %d", functionName(function), lines, allowed))
