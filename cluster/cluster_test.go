@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +104,36 @@ func TestStartStop(t *testing.T) {
 			if len(c.State().Nodes) != 2 {
 				t.Errorf("state after close: %+v", c.State())
 			}
+		})
+	}
+}
+
+// Proposals that are under way when the node closes get an answer, and none after that.
+func TestCloseWhileProposing(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			c := start(t)
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() {
+					for n := 0; ; n++ {
+						_, err := c.Propose(t.Context(), PutNode(readyNode(shard.NodeID(fmt.Sprint(i, "-", n)))))
+						if errors.Is(err, ErrClosed) {
+							return
+						}
+						if err != nil && !errors.Is(err, ErrFull) {
+							t.Errorf("node %d-%d: %v", i, n, err)
+						}
+					}
+				})
+			}
+			for len(c.State().Nodes) < 50 {
+				<-c.Changed()
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			wg.Wait()
 		})
 	}
 }

@@ -72,7 +72,7 @@ func TestCutProperties(t *testing.T) {
 func TestCutOrderOfMembers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		units := rapid.IntRange(1, 5000).Draw(t, "units")
-		weights := rapid.SliceOfN(rapid.OneOf(rapid.Float64Range(0, 10), rapid.SampledFrom([]float64{1, 2, 3})), 1, 9).Draw(t, "weights")
+		weights := rapid.SliceOfN(rapid.OneOf(rapid.Float64Range(0, 10), rapid.SampledFrom([]float64{0.1, 0.2, 0.3, 0.7, 0.9})), 1, 9).Draw(t, "weights")
 		shuffled := rapid.Permutation(weights).Draw(t, "shuffled")
 		if got, want := byWeight(units, shuffled), byWeight(units, weights); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%v gives %v, but %v gives %v", shuffled, got, weights, want)
@@ -86,6 +86,22 @@ func TestCutOrderOfMembers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Weights whose sum has other bits in another order, which once gave them other counts.
+func TestCutOrderOfSum(t *testing.T) {
+	for _, test := range []struct {
+		units           int
+		weights, others []float64
+	}{
+		{12, []float64{0.1, 0.1, 0.7}, []float64{0.7, 0.1, 0.1}},
+		{4, []float64{0.9, 0.4, 0.3, 0.2, 0.6}, []float64{0.3, 0.6, 0.2, 0.4, 0.9}},
+		{33, []float64{0.6, 0.9, 0.6, 0.1}, []float64{0.6, 0.1, 0.6, 0.9}},
+	} {
+		if a, b := byWeight(test.units, test.weights), byWeight(test.units, test.others); !reflect.DeepEqual(a, b) {
+			t.Errorf("%d units: %v and %v", test.units, a, b)
+		}
+	}
 }
 
 // byWeight lists (weight, count) pairs in a canonical order.
