@@ -23,15 +23,33 @@ const (
 // feed is what is known of the inputs of a matrix before any text is: either the weights of the LayerNorm that makes
 // them, or a bound for each.
 type feed struct {
-	gamma, beta []float32 // (K) of the LayerNorm
-	radius      float64   // sqrt(Embed): the norm that a normalised vector cannot exceed
-	limits      []float64 // (K) of each |input| otherwise
-	leaf        int
+	leaf   int
+	gamma2 []float64 // (K) squares of the LayerNorm's weights
+	beta   []float64 // (K) magnitudes of its biases
+	inputs []float64 // (leaves) bound of the norm of a leaf's inputs
+	input  float64   // and of all inputs
+	radius float64   // sqrt(Embed): the norm that a normalised vector cannot exceed
+	limits []float64 // (K) of each |input|, where the inputs do not come from a LayerNorm
 }
 
 // normFeed describes the output of a LayerNorm over len(gamma) values.
 func normFeed(gamma, beta []float32, leaf int) *feed {
-	return &feed{gamma: gamma, beta: beta, radius: math.Sqrt(float64(len(gamma))), leaf: leaf}
+	f := &feed{leaf: leaf, radius: math.Sqrt(float64(len(gamma)))}
+	var top, squares float64
+	for lo := 0; lo < len(gamma); lo += leaf {
+		var leafTop, leafSquares float64
+		for i := lo; i < min(lo+leaf, len(gamma)); i++ {
+			g, b := float64(gamma[i]), math.Abs(float64(beta[i]))
+			f.gamma2 = append(f.gamma2, g*g)
+			f.beta = append(f.beta, b)
+			leafTop = max(leafTop, math.Abs(g))
+			leafSquares += float64(b * b)
+		}
+		f.inputs = append(f.inputs, float64(f.radius*leafTop)+math.Sqrt(leafSquares))
+		top, squares = max(top, leafTop), squares+leafSquares
+	}
+	f.input = float64(f.radius*top) + math.Sqrt(squares)
+	return f
 }
 
 // limitFeed describes inputs with a bound each, and adds what quantising them in blocks can add.
@@ -47,7 +65,7 @@ func limitFeed(limits []float64, leaf int) *feed {
 			noisy[lo+i] = v + float64(valueNoise*top)
 		}
 	}
-	return &feed{limits: noisy, leaf: leaf}
+	return &feed{leaf: leaf, limits: noisy}
 }
 
 // bound gives, for one row of weights (K), the most that a single leaf and that the whole row can contribute.
@@ -60,30 +78,26 @@ func (f *feed) bound(w []float32) (leaf, row float64) {
 		return f.boundLimits(w)
 	}
 	var scaled, shift, plain float64 // sums over the row of (w*gamma)^2, |w*beta|, w^2
-	var gammaTop, betaSquares float64
-	for lo := 0; lo < len(w); lo += f.leaf {
+	for n, lo := 0, 0; lo < len(w); n, lo = n+1, lo+f.leaf {
 		hi := min(lo+f.leaf, len(w))
-		part, gamma, beta := w[lo:hi], f.gamma[lo:hi], f.beta[lo:hi]
-		var s, b, p, top, bs float64
+		part, gamma2, beta := w[lo:hi], f.gamma2[lo:hi], f.beta[lo:hi]
+		gamma2, beta = gamma2[:len(part)], beta[:len(part)]
+		var s, b, p float64
 		for i, v := range part {
-			v, g, c := float64(v), float64(gamma[i]), float64(beta[i])
-			vg := v * g
-			s += float64(vg * vg)
-			b += math.Abs(v * c)
-			p += float64(v * v)
-			top = max(top, math.Abs(g))
-			bs += float64(c * c)
+			v := float64(v)
+			v2 := float64(v * v)
+			s += float64(v2 * gamma2[i])
+			b += float64(math.Abs(v) * beta[i])
+			p += v2
 		}
-		leaf = max(leaf, f.norm(s, b, p, top, bs))
+		leaf = max(leaf, f.norm(s, b, p, f.inputs[n]))
 		scaled, shift, plain = scaled+s, shift+b, plain+p
-		gammaTop, betaSquares = max(gammaTop, top), betaSquares+bs
 	}
-	return leaf, f.norm(scaled, shift, plain, gammaTop, betaSquares)
+	return leaf, f.norm(scaled, shift, plain, f.input)
 }
 
-// norm combines the sums of one leaf or row.
-func (f *feed) norm(scaled, shift, plain, gammaTop, betaSquares float64) float64 {
-	input := float64(f.radius*gammaTop) + math.Sqrt(betaSquares)
+// norm combines the sums of one leaf or row with the bound of its inputs.
+func (f *feed) norm(scaled, shift, plain, input float64) float64 {
 	noise := float64(blockNoise * math.Sqrt(plain))
 	return float64(math.Sqrt(scaled)*f.radius) + shift + float64(noise*input)
 }

@@ -64,6 +64,9 @@ func (s *Spec) plan() (*Manifest, error) {
 	if err := s.Config.Validate(); err != nil {
 		return nil, fmt.Errorf("write model: %w", err)
 	}
+	if s.Config.Embed%kernels.PanelRows != 0 {
+		return nil, fmt.Errorf("write model: %w: width %d is not a multiple of %d, so queries, keys and values do not begin at panels", ErrOptions, s.Config.Embed, kernels.PanelRows)
+	}
 	if s.Format.BlockBytes() == 0 {
 		return nil, fmt.Errorf("write model: %w: weight format %s", ErrOptions, s.Format)
 	}
