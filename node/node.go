@@ -166,7 +166,7 @@ func (n *Node) loadRanks(ctx context.Context) error {
 	n.pool = pool.New(n.config.Threads)
 	n.later(func(context.Context) error { n.pool.Close(); return nil })
 	n.worker = worker.New(worker.Options{
-		Node: n.id(), Source: n.model, Network: n.network, Pool: n.pool,
+		Node: n.id(), Generation: n.cluster.State().Generation, Source: n.model, Network: n.network, Pool: n.pool,
 		KVFormat: format, Blocks: n.blocks, StepTimeout: stepTimeout,
 	})
 	n.pipeline, err = pipeline.New(ctx, plan, [][]pipeline.Rank{{n.worker}})
