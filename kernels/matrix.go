@@ -105,10 +105,17 @@ func LeafLimit(k, leaf int) int32 {
 	return int32(math.MaxInt32 / ((k + leaf - 1) / leaf))
 }
 
+// exponentRange is how far from zero an exponent may be: far more than any FixedPoint, and so little that
+// 2^Exponent and its inverse are normal float32 numbers.
+const exponentRange = 64
+
 // NewMatrix describes a whole packed matrix in data.
 func NewMatrix(f Format, rows, k, leaf, exponent int, data []byte) (Matrix, error) {
 	if f.BlockBytes() == 0 || rows < 1 || k < 1 || leaf < BlockK || leaf%BlockK != 0 {
 		return Matrix{}, fmt.Errorf("%w: %s matrix (%d, %d) with leaf %d", ErrShape, f, rows, k, leaf)
+	}
+	if exponent < -exponentRange || exponent > exponentRange {
+		return Matrix{}, fmt.Errorf("%w: exponent %d is outside ±%d", ErrShape, exponent, exponentRange)
 	}
 	if want := PackedBytes(f, rows, k); len(data) != want {
 		return Matrix{}, fmt.Errorf("%w: %s matrix (%d, %d) is %d bytes, want %d", ErrShape, f, rows, k, len(data), want)

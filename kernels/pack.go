@@ -52,8 +52,8 @@ func PackPanel(dst []byte, f Format, rows []float32, n, k int) (PackError, error
 		for row := range n {
 			var w [BlockK]float32
 			count := copy(w[:], rows[row*k+b*BlockK:(row+1)*k])
-			if bad := packRow(block, f, row, &w, &sum); bad >= 0 {
-				column := b*BlockK + min(bad, count-1)
+			if !packRow(block, f, row, &w, &sum) {
+				column := b*BlockK + min(largest(&w), count-1)
 				return PackError{}, fmt.Errorf("%w: %g at row %d, column %d does not fit %s", ErrNotFinite, rows[row*k+column], row, column, f)
 			}
 		}
@@ -79,11 +79,11 @@ func clearBlock(block []byte, f Format) {
 	}
 }
 
-// packRow packs one row of a block and returns the index of a weight that does not fit, or -1.
-func packRow(block []byte, f Format, row int, w *[BlockK]float32, sum *PackError) int {
+// packRow packs one row of a block and adds its error to sum. It reports false if the largest weight does not fit.
+func packRow(block []byte, f Format, row int, w *[BlockK]float32, sum *PackError) bool {
 	amax := maxAbs(w[:])
 	if !(amax <= math.MaxFloat32) {
-		return firstNotBelow(w, math.MaxFloat32)
+		return false
 	}
 	var back [BlockK]float32
 	switch f {
@@ -98,59 +98,79 @@ func packRow(block []byte, f Format, row int, w *[BlockK]float32, sum *PackError
 			back[i] = BF16ToF32(h)
 			binary.LittleEndian.PutUint16(block[(i/2*PanelRows+row)*4+i%2*2:], h)
 		}
-		if !(maxAbs(back[:]) <= math.MaxFloat32) {
-			return firstNotBelow(&back, math.MaxFloat32)
+		if maxAbs(back[:]) > math.MaxFloat32 {
+			return false
 		}
-	case Q8:
+	case Q8, Q4:
 		var q [BlockK]int8
-		scale := quantiseQ8(&q, w, amax)
+		scale := quantise(&q, f, w, amax)
 		if scale&0x7c00 == 0x7c00 {
-			return firstNotBelow(w, math.Nextafter32(amax, 0))
+			return false
 		}
 		binary.LittleEndian.PutUint16(block[2*row:], scale)
-		for i, v := range q {
-			block[32+i/4*64+row*4+i%4] = byte(v) + 128
-			back[i] = float32(v) * F16ToF32(scale)
-		}
-	case Q4:
-		var q [BlockK]int8
-		scale := quantiseQ4(&q, w, amax)
-		if scale&0x7c00 == 0x7c00 {
-			return firstNotBelow(w, math.Nextafter32(amax, 0))
-		}
-		binary.LittleEndian.PutUint16(block[2*row:], scale)
-		for i := range 16 {
-			block[32+i/4*64+row*4+i%4] = byte(q[i]+8) | byte(q[i+16]+8)<<4
-		}
+		storeQuants(block[2*PanelRows:], f, row, &q)
 		for i, v := range q {
 			back[i] = float32(v) * F16ToF32(scale)
 		}
 	}
-	for i, v := range w {
-		d := float64(back[i]) - float64(v)
-		sum.SquaredError += float64(d * d)
-		sum.Squares += float64(float64(v) * float64(v))
-		sum.MaxAbs = max(sum.MaxAbs, math.Abs(d))
-	}
-	return -1
+	sum.addBlock(w, &back)
+	return true
 }
 
-// firstNotBelow is the index of the first element whose magnitude is not at most limit.
-func firstNotBelow(w *[BlockK]float32, limit float32) int {
-	for i, v := range w {
-		if !(v <= limit && v >= -limit) {
-			return i
-		}
+// quantise fills q and returns the float16 scale, which is infinite if w does not fit.
+func quantise(q *[BlockK]int8, f Format, w *[BlockK]float32, amax float32) uint16 {
+	if f == Q4 {
+		return quantiseQ4(q, w, amax)
 	}
-	return 0
-}
-
-// quantiseQ8 fills q and returns the float16 scale.
-func quantiseQ8(q *[BlockK]int8, w *[BlockK]float32, amax float32) uint16 {
 	scale := F32ToF16(amax / 127)
 	inv := finiteInverse(F16ToF32(scale))
 	for i, v := range w {
 		q[i] = int8(roundQuant(float32(v * inv)))
 	}
 	return scale
+}
+
+// storeQuants writes one row's quants into the quants of a block.
+func storeQuants(quants []byte, f Format, row int, q *[BlockK]int8) {
+	if f == Q8 {
+		for g := range 8 {
+			dst, src := quants[64*g+4*row:][:4], (*[4]int8)(q[4*g:])
+			dst[0], dst[1], dst[2], dst[3] = byte(src[0])+128, byte(src[1])+128, byte(src[2])+128, byte(src[3])+128
+		}
+		return
+	}
+	for g := range 4 {
+		dst, low, high := quants[64*g+4*row:][:4], (*[4]int8)(q[4*g:]), (*[4]int8)(q[16+4*g:])
+		for j := range dst {
+			dst[j] = byte(low[j]+8) | byte(high[j]+8)<<4
+		}
+	}
+}
+
+// addBlock adds the errors of one row of a block.
+func (e *PackError) addBlock(w, back *[BlockK]float32) {
+	var errors, squares [2]float64 // two lanes, to halve the wait for additions
+	var top uint32
+	for i := 0; i < BlockK; i += 2 {
+		d0, d1 := back[i]-w[i], back[i+1]-w[i+1]
+		top = max(top, math.Float32bits(d0)&0x7fffffff, math.Float32bits(d1)&0x7fffffff)
+		errors[0] += float64(float64(d0) * float64(d0))
+		errors[1] += float64(float64(d1) * float64(d1))
+		squares[0] += float64(float64(w[i]) * float64(w[i]))
+		squares[1] += float64(float64(w[i+1]) * float64(w[i+1]))
+	}
+	e.SquaredError += errors[0] + errors[1]
+	e.Squares += squares[0] + squares[1]
+	e.MaxAbs = max(e.MaxAbs, float64(math.Float32frombits(top)))
+}
+
+// largest is the index of the weight of largest magnitude, NaN before infinity.
+func largest(w *[BlockK]float32) int {
+	top := math.Float32bits(maxAbs(w[:]))
+	for i, v := range w {
+		if math.Float32bits(v)&0x7fffffff == top {
+			return i
+		}
+	}
+	return 0
 }
