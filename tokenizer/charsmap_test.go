@@ -167,7 +167,7 @@ func TestCharsmapSharedTails(t *testing.T) {
 	units[256^'a'] = 'a' | (256^'a'^1)<<10
 	units[256^'b'] = 'b' | (256^'b'^1)<<10
 	units[1^'c'] = 'c' | 1<<8 | (1^'c'^2)<<10
-	units[2] = unitLeaf | 0
+	units[2] = unitLeaf // value 0
 	c, err := newCharsmap(packCharsmap(units, "z\x00"), "f")
 	if err != nil {
 		t.Fatal(err)
