@@ -46,7 +46,7 @@ function settings() {
     if (value !== "") body[name] = Number(value);
   }
   if (body.num_beams > 1) {
-    for (const name of ["temperature", "top_p", "top_k"]) delete body[name];
+    for (const name of ["temperature", "top_p", "top_k", "repetition_penalty"]) delete body[name]; // beams do not sample
     body.early_stopping = true;
   } else delete body.num_beams;
   if ($("stopat").value) body.stop = $("stopat").value.replaceAll("\\n", "\n");
@@ -114,9 +114,9 @@ async function stream(path, body, box) {
       if (!piece) continue;
       const now = performance.now(), near = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
       if (!pieces++) { first = now; $("first").textContent = time(now - begun); }
-      else $("rate").textContent = ((pieces - 1) / (now - first) * 1000).toFixed(1);
+      else if (now - first > 100) $("rate").textContent = rate((pieces - 1) / (now - first) * 1000);
       text += piece;
-      out.data = text;
+      out.data = body.messages ? text.trimStart() : text;
       if (near) log.scrollTop = log.scrollHeight;
     }
     if (finish === "length") remark(box, "ended by the limit on tokens");
@@ -137,6 +137,8 @@ function remark(box, text) {
   box.firstChild.append(small);
 }
 
+function rate(v) { return v.toFixed(v < 99.95 ? 1 : 0); }
+
 function time(ms) { return ms < 1000 ? Math.round(ms) + " ms" : (ms / 1000).toFixed(1) + " s"; }
 
 function busy(on) {
@@ -155,10 +157,9 @@ let before = null;
 function spark() {
   const top = Math.max(1, ...rates), step = 240 / 59;
   const points = rates.map((v, i) => `${((60 - rates.length + i) * step).toFixed(1)},${(46 - 42 * v / top).toFixed(1)}`);
-  if (points.length < 2) return;
-  const path = "M" + points.join("L");
+  const path = "M" + (points.length < 2 ? ["0,46", "240,46"] : points).join("L");
   document.querySelector("#spark .line").setAttribute("d", path);
-  document.querySelector("#spark .area").setAttribute("d", `${path}L240,48L${points[0].split(",")[0]},48Z`);
+  document.querySelector("#spark .area").setAttribute("d", `${path}L240,48L${path.slice(1, path.indexOf(","))},48Z`);
 }
 
 // tree shows any JSON as nested lists.
@@ -208,7 +209,7 @@ async function poll() {
     if (before) {
       rates.push(Math.max(0, (e.output_tokens - before.tokens) / (now - before.now) * 1000));
       if (rates.length > 60) rates.shift();
-      $("total").textContent = rates.at(-1).toFixed(1);
+      $("total").textContent = rate(rates.at(-1));
       spark();
     }
     before = { tokens: e.output_tokens, now };
@@ -291,4 +292,5 @@ $("key").value = sessionStorage.getItem("key") ?? "";
 $("key").addEventListener("change", () => { sessionStorage.setItem("key", $("key").value.trim()); poll(); });
 document.querySelector("input[value=text]").checked = true;
 setMode();
+spark();
 watch();

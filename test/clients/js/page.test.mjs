@@ -1,0 +1,127 @@
+// The page in a headless Chromium: CHROMIUM, or /usr/bin/chromium. PAGE_SHOTS names a folder for screenshots.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { get, key, prompt, skip as noServer, until, url } from "./server.mjs";
+
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const skip = noServer || (fs.existsSync(executablePath) ? false : `no Chromium at ${executablePath}`);
+let browser;
+before(async () => {
+  if (!skip) browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+});
+after(() => browser?.close());
+
+// open shows the page in a fresh browser profile and collects whatever it complains about.
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  const complaints = [], foreign = [];
+  page.on("console", m => { if (m.type() === "error" || m.type() === "warning") complaints.push(m.text()); });
+  page.on("pageerror", e => complaints.push(e.message));
+  page.on("request", r => { if (!r.url().startsWith(url + "/")) foreign.push(r.url()); });
+  await page.addInitScript(k => { if (k !== "none") sessionStorage.setItem("key", k); }, key);
+  await page.goto(url + "/");
+  await page.locator("#health.ok").waitFor();
+  const shot = async name => {
+    if (process.env.PAGE_SHOTS) await page.screenshot({ path: path.join(process.env.PAGE_SHOTS, name + ".png") });
+  };
+  const done = async () => {
+    assert.deepEqual(complaints, []);
+    assert.deepEqual(foreign, []);
+    await context.close();
+  };
+  return { page, shot, done };
+}
+
+test("completes a text and shows what it took", { skip }, async () => {
+  const { page, shot, done } = await open();
+  await shot("empty");
+  assert.equal(await page.locator("#model").textContent(), (await get("/v1/models")).data[0].id);
+  await page.getByText("Complete", { exact: true }).click();
+  await page.getByLabel("Prompt").fill(prompt);
+  await page.getByLabel("Max tokens").fill("40");
+  await page.keyboard.press("Tab");
+  await page.getByLabel("Prompt").press("Enter");
+  await page.locator(".turn.busy").waitFor({ state: "detached" });
+  const shown = await page.locator(".turn.assistant").innerText();
+  const answer = await (await fetch(url + "/v1/completions", {
+    method: "POST", headers: { "Content-Type": "application/json", Authorization: "Bearer " + key },
+    body: JSON.stringify({ prompt, max_tokens: 40, temperature: 0 }),
+  })).json();
+  assert.ok(shown.startsWith(prompt + answer.choices[0].text.trimEnd()), shown);
+  assert.match(await page.locator("#spark .line").getAttribute("d"), /^M/);
+  assert.equal(await page.locator("#used").textContent(), String(answer.usage.completion_tokens));
+  assert.match(await page.locator("#first").textContent(), /^[\d.]+ m?s$/);
+  await shot("complete");
+  await done();
+});
+
+test("chats over several turns and starts anew", { skip }, async () => {
+  const { page, shot, done } = await open();
+  await page.getByText("Chat", { exact: true }).click();
+  const bodies = [];
+  page.on("request", r => { if (r.method() === "POST") bodies.push(r.postDataJSON()); });
+  for (const text of ["Hallo", "Und weiter?"]) {
+    await page.getByLabel("Prompt").fill(text);
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.locator("#send").waitFor();
+  }
+  assert.deepEqual(bodies.map(b => b.messages.map(m => m.role)), [["user"], ["user", "assistant", "user"]]);
+  assert.equal(await page.locator(".turn.user").count(), 2);
+  await shot("chat");
+  await page.getByRole("button", { name: "New" }).click();
+  assert.equal(await page.locator(".turn").count(), 0);
+  await done();
+});
+
+test("stops when told to", { skip }, async () => {
+  const { page, done } = await open();
+  // A proxy in the page would change what is measured, so the request is made long instead: a high temperature seldom ends.
+  await page.getByText("Complete", { exact: true }).click();
+  await page.getByLabel("Temperature").fill("2");
+  await page.getByLabel("Max tokens").fill("400");
+  await page.getByLabel("Prompt").fill(prompt);
+  await page.getByLabel("Prompt").press("Enter");
+  await page.locator(".turn.busy").waitFor();
+  await page.keyboard.press("Escape");
+  await page.locator("#send").waitFor();
+  assert.match(await page.locator(".turn.assistant small").innerText(), /stopped/);
+  await until("the server to be idle", async () => (await get("/cluster/v1/status")).engine.running === 0);
+  await done();
+});
+
+test("shows a refusal", { skip }, async () => {
+  const { page } = await open();
+  await page.getByText("Complete", { exact: true }).click();
+  await page.getByLabel("Prompt").fill("wort ".repeat(5000));
+  await page.getByLabel("Prompt").press("Enter");
+  await page.locator(".turn.error").waitFor();
+  assert.match(await page.locator(".turn.error").innerText(), /maximum context length/);
+  await page.context().close();
+});
+
+test("works on a phone, in the dark and by keyboard", { skip }, async () => {
+  const { page, shot, done } = await open({ viewport: { width: 360, height: 640 }, colorScheme: "dark", hasTouch: true, isMobile: true });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, "the page is wider than the screen");
+  await shot("phone");
+  assert.equal(await page.locator("#panel").isVisible(), false);
+  await page.getByRole("button", { name: "Panel" }).press("Enter");
+  assert.equal(await page.locator("#panel").isVisible(), true);
+  await shot("phone-panel");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("#panel").isVisible(), false);
+  await done();
+});
+
+test("every control has a name", { skip }, async () => {
+  const { page, done } = await open();
+  await page.locator("details").evaluateAll(all => all.forEach(d => { d.open = true; }));
+  const nameless = await page.locator("button, input, textarea").evaluateAll(all => all
+    .filter(e => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim()))
+    .map(e => e.outerHTML));
+  assert.deepEqual(nameless, []);
+  await done();
+});
