@@ -44,10 +44,11 @@ type seat struct {
 	steps        chan job
 }
 
+// job is a step on its way to a rank. Whoever fails it cancels it for all.
 type job struct {
-	ctx  context.Context
-	step *engine.Step
-	out  *engine.Output
+	ctx    context.Context
+	cancel context.CancelFunc
+	step   *engine.Step
 }
 
 // New assigns the ranks to a plan, stage by stage in the order of ranks, and owns them from then on, also when it
@@ -83,7 +84,11 @@ func New(ctx context.Context, plan *shard.Plan, ranks [][]Rank) (*Pipeline, erro
 		s.steps = make(chan job)
 		p.exits.Go(func() {
 			for j := range s.steps {
-				p.done <- s.rank.Run(j.ctx, j.step, nil)
+				err := s.rank.Run(j.ctx, j.step, nil)
+				if err != nil {
+					j.cancel()
+				}
+				p.done <- err
 			}
 		})
 	}
@@ -132,7 +137,7 @@ func (p *Pipeline) Execute(ctx context.Context, step *engine.Step, out *engine.O
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for i := range p.rest {
-		p.rest[i].steps <- job{ctx, step, out}
+		p.rest[i].steps <- job{ctx, cancel, step}
 	}
 	err := p.first.rank.Run(ctx, step, out)
 	if err != nil {
@@ -141,7 +146,6 @@ func (p *Pipeline) Execute(ctx context.Context, step *engine.Step, out *engine.O
 	for range p.rest {
 		if other := <-p.done; other != nil && (err == nil || errors.Is(err, context.Canceled)) {
 			err = other
-			cancel()
 		}
 	}
 	return err
