@@ -47,6 +47,9 @@ var shared = []badField{
 	{"logit_bias", `{"7":101}`, "logit_bias.7", "decimal_above_max_value"},
 	{"logit_bias", `{"7":null}`, "logit_bias.7", "invalid_type"},
 	{"seed", `1.5`, "seed", "invalid_type"},
+	{"seed", `9223372036854775808`, "seed", "invalid_value"},
+	{"seed", `1e19`, "seed", "invalid_value"},
+	{"seed", `"x"`, "seed", "invalid_type"},
 	{"stop", `7`, "stop", "invalid_type"},
 	{"stop", `""`, "stop", "invalid_value"},
 	{"stop", `["a",""]`, "stop[1]", "invalid_value"},
@@ -277,7 +280,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"prompt":[5,6],"seed":-1,"best_of":3,"temperature":1e-3,"top_p":0}`))
 	f.Add([]byte(`{"a":{"b":[{"c":"\ud800"}]},"a":1}`))
 	s := &Server{
-		tokenizer: testTokenizer(), limits: Limits{}.withDefaults(), textMax: 4096,
+		tokenizer: testTokenizer(), limits: Limits{}.withDefaults(), textMax: 4096, positions: 4096,
 		model: Model{ID: "tiny", Context: testContext, StopIDs: []int32{eos}, Chat: ChatMultialpaca},
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

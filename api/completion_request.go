@@ -76,7 +76,7 @@ func checkMinTokens(f *fields, g *generation) {
 // settle gives every prompt of a job its number of tokens and the request what follows from all fields.
 func (s *Server) settle(j *job, absent int) *Error {
 	for i := range j.prompts {
-		n, err := j.generation.settle(j.param, len(j.prompts[i].tokens), s.model.Context, absent)
+		n, err := j.generation.settle(j.param, len(j.prompts[i].tokens), s.model.Context, min(absent, s.room(j, i)))
 		if err != nil {
 			return err
 		}
@@ -88,6 +88,13 @@ func (s *Server) settle(j *job, absent int) *Error {
 		j.request.Top = max(j.request.Top, j.top)
 	}
 	return nil
+}
+
+// room is how many tokens all sequences of a prompt can surely have in the memory for keys and values. Who says how many are
+// wanted and asks too much is told so; who does not gets this many.
+func (s *Server) room(j *job, i int) int {
+	width := max(j.request.BestOf, j.request.Beams)
+	return max(1, s.positions/engine.BlockTokens/width*engine.BlockTokens-len(j.prompts[i].tokens))
 }
 
 // parsePrompts reads a text, an array of texts, an array of token ids, or an array of such arrays.

@@ -110,12 +110,23 @@ func (g *generation) parseSampling(f *fields, vocabulary int) {
 	p.PresencePenalty = float32(f.number("presence_penalty", 0, -2, 2))
 	p.FrequencyPenalty = float32(f.number("frequency_penalty", 0, -2, 2))
 	p.Bias = parseBias(f, vocabulary)
-	if _, given := f.members["seed"]; given && string(f.members["seed"]) != "null" {
-		p.Seed = uint64(f.integer("seed", 0, math.MinInt64, math.MaxInt64))
-	} else {
-		f.take("seed")
-		p.Seed = rand.Uint64()
+	p.Seed = parseSeed(f)
+}
+
+// parseSeed reads a seed, or draws one. Seeds that would be cut to fit are refused, so that different seeds stay different.
+func parseSeed(f *fields) uint64 {
+	raw, given := f.take("seed")
+	if !given {
+		return rand.Uint64()
 	}
+	seed, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		if _, whole := parseInteger(raw); !whole {
+			f.wrongType("seed", "an integer", raw)
+		}
+		f.wrongValue("seed", "expected an integer from %d to %d, without a fraction or exponent.", math.MinInt64, math.MaxInt64)
+	}
+	return uint64(seed)
 }
 
 // parseBias reads {"token id": bias, …}, sorted by token so that equal requests are equal.

@@ -89,8 +89,37 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 			s.log.Error("request panicked", "request", id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			panic(http.ErrAbortHandler) // the answer may be half written: end the connection
 		}()
+		if s.shareWith(w, r) {
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// shareWith lets web pages of the configured origins read answers (CORS), and tells whether the request was only a question
+// about that.
+func (s *Server) shareWith(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || len(s.origins) == 0 {
+		return false
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if !slices.Contains(s.origins, origin) && !slices.Contains(s.origins, "*") {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After, Retry-After-Ms")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, POST")
+	if wanted := r.Header.Get("Access-Control-Request-Headers"); wanted != "" {
+		h.Set("Access-Control-Allow-Headers", wanted) // SDKs add headers of their own
+	}
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
 }
 
 // plainID tells whether a client's request id can be used as it is.
@@ -107,6 +136,7 @@ func plainID(id string) bool {
 func (s *Server) route(pattern, method string, next http.HandlerFunc, private bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec, begun := &recorder{ResponseWriter: w}, s.now()
+		s.extendDeadline(rec) // streams and long answers do so again
 		defer func() {
 			if rec.status == 0 {
 				rec.status = statusClientGone
@@ -137,7 +167,7 @@ func (s *Server) guard(r *http.Request, method string, private bool) *Error {
 			Type: "invalid_request_error", Code: "invalid_api_key",
 		}
 	}
-	if len(s.keys) == 0 && overTCP(r) && !s.hostAllowed(r.Host) {
+	if len(s.keys) == 0 && throughLoopback(r) && !s.hostAllowed(r.Host) {
 		return &Error{
 			Status: http.StatusForbidden, Message: "This server has no API keys, so it answers only to names of this machine.",
 			Type: "invalid_request_error", Code: "host_not_allowed",
@@ -173,14 +203,14 @@ func (s *Server) authorised(r *http.Request) bool {
 	return found == 1
 }
 
-// overTCP tells whether a request came from outside the process.
-func overTCP(r *http.Request) bool {
-	_, tcp := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return tcp
+// throughLoopback tells whether a request came over this machine's loopback, where a browser of this machine sends it.
+func throughLoopback(r *http.Request) bool {
+	addr, tcp := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return tcp && addr.IP.IsLoopback()
 }
 
 // hostAllowed stands between an open server and DNS rebinding, where a web page's own name is made to point at this machine:
-// without keys only addresses, this machine's names and those of the configuration are answered to.
+// without keys only addresses, this machine's names and those of the configuration are answered to over loopback.
 func (s *Server) hostAllowed(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

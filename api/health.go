@@ -23,7 +23,7 @@ type readiness struct {
 	Reasons []string `json:"reasons"` // why not
 	LastAge float64  `json:"seconds_since_last_step"`
 	Waiting int      `json:"requests_waiting"`
-	Running int      `json:"sequences_running"`
+	Running int      `json:"requests_running"`
 }
 
 // livez says that the process answers, and nothing of the model.

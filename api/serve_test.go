@@ -298,6 +298,39 @@ func TestHostsWithoutKeys(t *testing.T) {
 	}
 }
 
+func TestPagesElsewhere(t *testing.T) {
+	b := newBench(t, says("x", 100), func(c *Config, _ *fakeExecutor, _ *engine.Config) {
+		c.Origins, c.APIKeys = []string{"http://localhost:3000"}, []string{"k"}
+	})
+	ask := []string{"Origin", "http://localhost:3000", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"}
+	r := b.do(http.MethodOptions, "/v1/completions", "", ask...)
+	if r.status != http.StatusNoContent || r.header.Get("Access-Control-Allow-Origin") != ask[1] || r.header.Get("Access-Control-Allow-Headers") != ask[5] {
+		t.Errorf("status %d, %v", r.status, r.header)
+	}
+	r = b.do(http.MethodPost, "/v1/completions", `{"prompt":"x","max_tokens":1}`, "Origin", ask[1], "Authorization", "Bearer k")
+	if r.status != http.StatusOK || r.header.Get("Access-Control-Allow-Origin") != ask[1] {
+		t.Errorf("status %d, %v", r.status, r.header)
+	}
+	ask[1] = "http://evil.example"
+	r = b.do(http.MethodOptions, "/v1/completions", "", ask...)
+	if r.status == http.StatusNoContent || r.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another origin: status %d, %v", r.status, r.header)
+	}
+}
+
+func TestAnswerFitsTheMemory(t *testing.T) {
+	b := newBench(t, endless(chatPrompt), func(_ *Config, _ *fakeExecutor, c *engine.Config) { c.Blocks = 9 })
+	got := into[seenChat](b, b.post("/v1/chat/completions", js{"messages": hello(), "temperature": 0}))
+	if n := got.Usage.Total; n > 8*engine.BlockTokens || n < 7*engine.BlockTokens || *got.Choices[0].FinishReason != "length" {
+		t.Errorf("%d tokens by %q in %d blocks", n, *got.Choices[0].FinishReason, 8)
+	}
+	r := b.post("/v1/chat/completions", js{"messages": hello(), "max_tokens": 200})
+	if _, _, code := wrong(t, r); r.status != http.StatusBadRequest || code != "kv_capacity_exceeded" {
+		t.Errorf("status %d: %s", r.status, r.body)
+	}
+	b.idle()
+}
+
 func TestHeaderLimits(t *testing.T) {
 	b := newBench(t)
 	if r := b.do(http.MethodGet, "/livez", "", "X-Large", strings.Repeat("x", headerBytesMax+8192)); r.status != http.StatusRequestHeaderFieldsTooLarge {

@@ -69,6 +69,7 @@ type Config struct {
 
 	APIKeys  []string             // any of them opens every route but /, /livez and /readyz; none opens all to everybody
 	Hosts    []string             // names besides localhost and addresses that browsers may use when there are no keys
+	Origins  []string             // of web pages elsewhere that may use the API, such as "http://localhost:3000"; "*" is all
 	Limits   Limits               // zero is the defaults
 	Logger   *slog.Logger         // nil logs nothing
 	Registry *prometheus.Registry // what /metrics shows; nil makes one
@@ -85,10 +86,12 @@ type Server struct {
 	log       *slog.Logger
 	keys      [][32]byte
 	hosts     []string
+	origins   []string
 	status    func() any
 	metrics   *metrics
 	health    health
 	handler   http.Handler
+	positions int // that the keys and values have room for, in all
 	textMax   int // bytes of text that are tokenised for one prompt
 	slots     chan struct{}
 	draining  atomic.Bool
@@ -123,8 +126,9 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		engine: c.Engine, tokenizer: c.Tokenizer, model: c.Model, limits: c.Limits.withDefaults(), log: c.Logger,
-		keys: hashKeys(c.APIKeys), hosts: c.Hosts, status: c.Status, now: time.Now,
+		keys: hashKeys(c.APIKeys), hosts: c.Hosts, origins: c.Origins, status: c.Status, now: time.Now,
 	}
+	s.positions = (s.engine.Config().Blocks - 1) * engine.BlockTokens // one block is the engine's own
 	s.slots = make(chan struct{}, s.limits.Concurrent)
 	// A text of more bytes than this cannot fit unless its spaces are trimmed away; it is refused before the work of cutting it.
 	s.textMax = max(1<<16, 2*s.model.Context*longestToken(s.tokenizer))
