@@ -27,16 +27,23 @@ func KeyBlocks(keys int) int { return (keys + KeyBlock - 1) / KeyBlock }
 // row's key blocks over goroutines call those two themselves and get the same bits.
 func (kv *KV) Attend(out []float32, outStride int, q []float32, qStride, rows, head int, table []int32, pos int, s *AttendScratch) {
 	size := PartFloats(kv.HeadDim)
-	blocks := KeyBlocks(pos + rows)
-	s.parts = grow(s.parts, blocks*rows*size)
-	for b := range blocks {
-		kv.AttendBlock(s.parts[b*rows*size:(b+1)*rows*size], q, qStride, rows, head, table, pos, b, s)
-	}
-	for r := range rows {
-		dst := out[r*outStride : r*outStride+kv.HeadDim]
-		Combine(dst, s.parts[r*size:], rows*size, KeyBlocks(pos+r+1))
+	for first := 0; first < rows; first += attendRows {
+		n, pos := min(attendRows, rows-first), pos+first
+		blocks := KeyBlocks(pos + n)
+		s.parts = grow(s.parts, blocks*n*size)
+		for b := range blocks {
+			kv.AttendBlock(s.parts[b*n*size:(b+1)*n*size], q[first*qStride:], qStride, n, head, table, pos, b, s)
+		}
+		for r := range n {
+			at := (first + r) * outStride
+			Combine(out[at:at+kv.HeadDim], s.parts[r*size:], n*size, KeyBlocks(pos+r+1))
+		}
 	}
 }
+
+// attendRows is how many rows Attend takes through the keys together: enough to make the widening of keys and values cheap, and
+// so few that their parts stay in a processor's cache.
+const attendRows = 32
 
 // AttendBlock computes the part of key block b, the keys of positions [b*KeyBlock, (b+1)*KeyBlock), for the rows that
 // Attend describes. Row r's part goes to dst[r*PartFloats]; a row that sees no key of the block has the part

@@ -74,7 +74,7 @@ func TestAttendIsTheSpecification(t *testing.T) {
 						next = func() float32 { return hostile(rng) }
 					}
 					s := newSequence(t, rng, f, 2, headDim, tokens, next)
-					rows := 1 + rng.IntN(min(tokens, 20))
+					rows := 1 + rng.IntN(min(tokens, 40))
 					s.check(t, rng, rows, tokens-rows, next)
 				}
 			}

@@ -24,8 +24,9 @@ func checkProduct(t testing.TB, m *Matrix, x *Activations, pad int) {
 	clamped += MulPanels(out[:max(0, len(out)-pad)], stride, m, x, half, Panels(m.Rows))
 	want := 0
 	for r := range x.T() {
+		quantised := specQuantise(x.Row(r))
 		for row := range m.Rows {
-			sum, n := specProduct(m, x.Row(r), row)
+			sum, n := specProduct(m, x.Row(r), quantised, row)
 			want += n
 			if got := out[r*stride+row]; got != sum {
 				t.Fatalf("%s (%d, %d) leaf %d exponent %d: token %d of %d, row %d is %d, want %d",
@@ -50,9 +51,9 @@ func TestProductIsTheSpecification(t *testing.T) {
 		for _, f := range allFormats {
 			t.Run(f.String(), func(t *testing.T) {
 				rng := newRand(uint64(f))
-				for _, rows := range []int{1, 15, 16, 17, 31, 33, 48} {
+				for _, rows := range []int{1, 15, 16, 17, 33} {
 					for _, k := range []int{1, 2, 31, 32, 33, 64, 95, 100, 128, 160, 257} {
-						for _, tokens := range []int{1, 2, 3, 4, 5, 7, 9} {
+						for _, tokens := range []int{1, 2, 3, 8, 9} {
 							if testing.Short() && (rows*7+k*3+tokens)%5 != 0 {
 								continue
 							}

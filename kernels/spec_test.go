@@ -84,9 +84,8 @@ func specF16(h uint16) float32 {
 	return float32(sign * (1024 + fraction) * math.Pow(2, float64(exponent-25)))
 }
 
-// specProduct is one output of MulPanels for one row of activations (K).
-func specProduct(m *Matrix, x []float32, row int) (sum int32, clamped int) {
-	quantised := specQuantise(x)
+// specProduct is one output of MulPanels for one row of activations, x (K) and the same quantised.
+func specProduct(m *Matrix, x []float32, quantised specQuantised, row int) (sum int32, clamped int) {
 	for lo := 0; lo < m.K; lo += m.Leaf {
 		acc := float32(0)
 		for k := lo; k < min(lo+m.Leaf, m.K); k++ {
