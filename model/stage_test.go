@@ -122,6 +122,10 @@ func sameBits(a, b []float32) bool {
 // Against the independent float64 forward pass: f32 within rounding, the other formats within what their weights and
 // activations lose.
 func TestLogitsAgainstFloat64(t *testing.T) {
+	length := 200
+	if testing.Short() {
+		length = 20
+	}
 	bounds := map[kernels.Format]float64{kernels.F32: 2e-5, kernels.BF16: 2e-2, kernels.Q8: 5e-2, kernels.Q4: 0.35}
 	for _, activation := range []model.Activation{model.GELUFast, model.GELUNew, model.GELUErf} {
 		for _, tied := range []bool{true, false} {
@@ -131,7 +135,7 @@ func TestLogitsAgainstFloat64(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tokens := tokensOf(c, 200, 1)
+			tokens := tokensOf(c, length, 1)
 			want, err := reference.Logits(tokens)
 			if err != nil {
 				t.Fatal(err)

@@ -26,7 +26,11 @@ import (
 
 // A check of this package is several models in exchange, so few are enough unless the command line asks for more.
 func TestMain(m *testing.M) {
-	_ = flag.Set("rapid.checks", "12")
+	checks := "12"
+	if slices.Contains(os.Args, "-test.short=true") {
+		checks = "2"
+	}
+	_ = flag.Set("rapid.checks", checks)
 	flag.Parse()
 	os.Exit(m.Run())
 }
