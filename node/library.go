@@ -25,6 +25,7 @@ const tokenizerMax = 64 << 20
 // What the library's methods give and take, under one roof for the verbs.
 type (
 	PackedModel    = store.Model
+	LibraryEntry   = store.Entry
 	ImportReport   = store.Report
 	ImportProgress = store.Progress
 )
