@@ -24,6 +24,8 @@ type Config struct {
 
 	APIKeys  []string // accepted bearer keys; none means no check
 	NoAuth   bool     // allow an address other than loopback without keys
+	Hosts    []string // names besides this machine's own that requests without a key may use
+	Origins  []string // pages elsewhere that may call the endpoint from a browser
 	Drain    time.Duration
 	Threads  int // computing threads
 	KVFormat string

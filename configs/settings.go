@@ -25,6 +25,8 @@ func (c *Config) Settings() []Setting {
 		{Name: "listen", Help: "UDP address for other nodes; a cluster of one validates it and opens nothing", Value: stringValue{&c.Listen}},
 		{Name: "api-key", Help: "keys that requests may bear, separated by commas", Value: listValue{&c.APIKeys}, Secret: true},
 		{Name: "insecure-no-auth", Help: "serve other machines without a key", Value: boolValue{&c.NoAuth}},
+		{Name: "hosts", Help: "names that the endpoint answers to without a key, besides addresses and localhost", Value: listValue{&c.Hosts}},
+		{Name: "origins", Help: "web origins whose pages may call the endpoint, separated by commas", Value: listValue{&c.Origins}},
 		{Name: "drain", Help: "how long running requests may take to end at shutdown", Value: durationValue{&c.Drain}},
 		{Name: "threads", Help: "computing threads", Value: intValue{&c.Threads}},
 		{Name: "kv-format", Help: "how keys and values are kept: f16, q8 (half the memory) or f32 (twice)", Value: stringValue{&c.KVFormat}},

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"polynode/configs"
 	"polynode/engine"
 	"polynode/kernels"
@@ -52,7 +54,7 @@ func startEngineOn(t *testing.T, folder string) *Node {
 	}
 	config := configs.Default()
 	config.KVFormat = "f32"
-	n := &Node{config: config, log: slog.New(slog.DiscardHandler), failed: make(chan error, 1)}
+	n := &Node{config: config, log: slog.New(slog.DiscardHandler), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	if n.model, err = store.Open(path); err != nil {
 		t.Fatal(err)
 	}

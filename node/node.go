@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"polynode/api"
@@ -53,6 +55,8 @@ type Node struct {
 	http      *http.Server
 	inside    *pipeListener
 
+	metrics *prometheus.Registry
+
 	failed chan error
 	parts  errgroup.Group // goroutines that run until Stop
 	undo   []func(context.Context) error
@@ -61,7 +65,8 @@ type Node struct {
 // Start builds a node from valid settings. An HTTP address of "" opens no port; Client reaches the node all the same.
 // When it fails nothing is left running.
 func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node, error) {
-	n := &Node{config: config, log: log, failed: make(chan error, 1)}
+	n := &Node{config: config, log: log, metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []struct {
 		name  string
 		start func(context.Context) error
@@ -122,8 +127,12 @@ func (n *Node) openModel(context.Context) error {
 
 // formCluster starts a cluster of one: this node agrees with itself, through the same log as with others.
 func (n *Node) formCluster(ctx context.Context) error {
+	memory, err := availableMemory()
+	if err != nil {
+		return err
+	}
 	agreed, err := cluster.Start(ctx, cluster.Config{
-		Node: n.id(), Logger: n.log, Facts: cluster.Facts{Cores: n.config.Threads},
+		Node: n.id(), Logger: n.log, Facts: cluster.Facts{Cores: n.config.Threads, MemoryBytes: memory},
 	})
 	if err != nil {
 		return err
@@ -211,12 +220,15 @@ func stepBytes(config model.Config, tokens int) int64 {
 // startEngine starts the loop that schedules steps, and passes a first token through the plan.
 func (n *Node) startEngine(ctx context.Context) error {
 	config := n.model.Config()
-	var err error
+	metered, err := api.MeterSteps(n.pipeline, n.metrics)
+	if err != nil {
+		return err
+	}
 	n.engine, err = engine.New(engine.Config{
 		Blocks: n.blocks, Positions: config.Positions,
 		StepTokens: n.config.StepTokens, SequencesMax: n.config.Sequences,
 		QueueMax: n.config.Queue, QueueTokens: n.config.QueueTokens,
-	}, n.pipeline, n.log)
+	}, metered, n.log)
 	if err != nil {
 		return err
 	}
@@ -240,9 +252,10 @@ func (n *Node) serve(ctx context.Context) error {
 		eos = int32(n.config.EOS)
 	}
 	server, err := api.New(api.Config{
-		Engine: n.engine, Tokenizer: n.tokenizer, APIKeys: n.config.APIKeys, Logger: n.log,
+		Engine: n.engine, Tokenizer: n.tokenizer, APIKeys: n.config.APIKeys,
+		Hosts: n.config.Hosts, Origins: n.config.Origins, Logger: n.log, Registry: n.metrics,
 		Model: api.Model{
-			ID: n.info.Model, Created: time.Unix(0, 0), Context: config.Positions, StopIDs: []int32{eos},
+			ID: n.info.Model, Created: time.Now(), Context: config.Positions, StopIDs: []int32{eos},
 			Chat: api.ChatFormat(n.model.Chat()), Digest: n.model.Digest().String(), Synthetic: n.model.Synthetic(),
 		},
 		Status: func() any { return n.Status() },

@@ -26,7 +26,7 @@ The node stops on Ctrl-C or SIGTERM: it takes no new requests, gives running one
   polynode up --config polynode.yaml`,
 		Args: exactArgs(0, "no arguments"),
 	}
-	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "drain", "threads",
+	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "hosts", "origins", "drain", "threads",
 		"kv-format", "kv-memory", "step-tokens", "sequences", "queue", "queue-tokens", "eos", "log-level", "log-format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()

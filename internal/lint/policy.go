@@ -48,7 +48,7 @@ var homes = Homes{
 	"github.com/hashicorp/go-hclog":       {"cluster"},
 	"github.com/quic-go/quic-go":          {"transport"},
 	"github.com/klauspost/cpuid/v2":       {"kernels"},
-	"github.com/prometheus/client_golang": {"api"},
+	"github.com/prometheus/client_golang": {"api", "node"},
 	"github.com/schollz/progressbar/v3":   {"cmd/polynode"},
 	"github.com/spf13/cobra":              {"cmd/polynode"},
 	"github.com/spf13/pflag":              {"cmd/polynode"},
