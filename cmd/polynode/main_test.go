@@ -208,14 +208,15 @@ func startServer(t *testing.T, args ...string) string {
 type watched struct {
 	text  bytes.Buffer
 	match *regexp.Regexp
-	found chan string
+	found chan string // the first match
+	told  bool
 }
 
 func (w *watched) Write(p []byte) (int, error) {
 	n, err := w.text.Write(p)
-	if hit := w.match.FindString(w.text.String()); hit != "" && w.found != nil {
+	if hit := w.match.FindString(w.text.String()); hit != "" && !w.told {
 		w.found <- hit
-		w.found = nil
+		w.told = true
 	}
 	return n, err
 }
