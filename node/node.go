@@ -267,6 +267,7 @@ func (n *Node) serve(ctx context.Context) error {
 	n.api = server
 	n.http = api.NewHTTPServer(n.config.HTTP, server, n.log)
 	n.inside = newPipeListener()
+	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
 	n.listen(n.inside)
 	if n.config.HTTP != "" {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.config.HTTP)
@@ -276,7 +277,6 @@ func (n *Node) serve(ctx context.Context) error {
 		n.info.setAddress(listener.Addr())
 		n.listen(listener)
 	}
-	n.later(n.shutHTTP)
 	return nil
 }
 
