@@ -60,7 +60,9 @@ func (s *scheduler) take(q *sequence, n int, results []Result) {
 	case q.pending() > 0: // more of the prompt is to come
 	case j.request.MaxTokens == 0:
 		for choice := range j.request.Choices {
-			s.tell(j, Event{Choice: choice, Token: -1, Finish: FinishLength})
+			if j.dropped>>choice&1 == 0 {
+				s.tell(j, Event{Choice: choice, Token: -1, Finish: FinishLength})
+			}
 		}
 		s.end(j)
 	case j.searches():

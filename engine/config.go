@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+
+	"polynode/shard"
 )
 
 // What a Config has where it says 0, and what it may say at most.
@@ -28,6 +30,8 @@ type Config struct {
 	SequencesMax int // sequences of a step at most; 0 is SequencesMaxDefault
 	QueueMax     int // requests that may wait; 0 is QueueMaxDefault
 	QueueTokens  int // prompt tokens that may wait; 0 is QueuePromptsDefault full contexts
+
+	Epoch shard.Epoch // of the plan that the first steps run under; see SetEpoch
 
 	CacheOff bool // forget a prompt's blocks when nothing uses them any more: for measurements
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ func New(config Config, executor Executor, logger *slog.Logger) (*Engine, error)
 	config = config.withDefaults()
 	e := &Engine{
 		config: config, executor: executor, logger: logger, scheduler: newScheduler(config), wake: make(chan struct{}, 1),
+		epoch: config.Epoch,
 	}
 	e.observe()
 	return e, nil
@@ -147,6 +149,11 @@ func (e *Engine) Probe(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		e.mu.Lock()
+		if i := slices.Index(e.probes, done); i >= 0 {
+			e.probes = slices.Delete(e.probes, i, i+1)
+		}
+		e.mu.Unlock()
 		return ctx.Err()
 	}
 }
@@ -258,6 +265,9 @@ func (e *Engine) execute(ctx context.Context, step *Step, probes []chan error) {
 	tokens := 0
 	for i := range step.Chunks {
 		tokens += len(step.Chunks[i].Tokens)
+	}
+	if e.logger.Enabled(ctx, slog.LevelDebug) {
+		e.logger.Debug("step", "step", step.ID, "chunks", len(step.Chunks), "tokens", tokens, "copies", len(step.Copies))
 	}
 	begun := time.Now()
 	e.output.Results = e.output.Results[:0]

@@ -93,14 +93,15 @@ func (h *Handle) Finish(choice int) {
 	}
 }
 
-// Cancel ends the request. Its blocks are free before another step is scheduled. It does nothing after the end.
+// Cancel ends the request; events that were not read are lost. Its blocks are free before another step is scheduled. After the
+// end it does nothing more than that.
 func (h *Handle) Cancel() {
 	h.mu.Lock()
 	over := h.err != nil
 	if !over {
 		h.err = ErrCancelled
-		h.events, h.head = nil, 0
 	}
+	h.events, h.head = nil, 0
 	h.mu.Unlock()
 	if over {
 		return

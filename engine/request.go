@@ -30,12 +30,12 @@ type Request struct {
 	ID     string
 	Prompt []int32 // at least one token
 
-	MaxTokens int     // of output; clamped to the context
+	MaxTokens int     // of output; clamped to the context. 0 computes the prompt alone
 	MinTokens int     // no stop id is sampled before
-	StopIDs   []int32 // ids that end a sequence; normally the model's EOS
+	StopIDs   []int32 // ids that end a sequence and are its last token; normally the model's EOS
 
 	Choices int // sequences to return: n; 0 is 1
-	BestOf  int // sequences to sample, the likeliest Choices of which are returned; 0 is Choices
+	BestOf  int // sequences to sample; the Choices likeliest per token are returned at the end, best first; 0 is Choices
 	Params  sample.Params
 
 	Beams         int     // 0 or 1 is no beam search; otherwise Choices ≤ Beams and Params must be greedy
@@ -43,7 +43,7 @@ type Request struct {
 	EarlyStopping bool    // end as soon as Beams finished hypotheses exist
 
 	Logprobs       bool // report the log-probability of each output token
-	Top            int  // and of that many likeliest tokens
+	Top            int  // and of that many likeliest tokens; alone it means Logprobs
 	PromptLogprobs bool // report the same of the prompt's tokens
 }
 
@@ -56,7 +56,8 @@ const (
 	FinishLength FinishReason = "length"
 )
 
-// Event is a piece of news about one choice of a request. Slices belong to the receiver.
+// Event is a piece of news about one choice of a request: one for each token, stop ids included. Those of beams and of best_of
+// come at the end, one choice after the other. Slices belong to the receiver.
 type Event struct {
 	Choice  int
 	Token   int32 // -1 when the event carries no token

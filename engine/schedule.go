@@ -56,9 +56,6 @@ func (s *scheduler) prefill(j *job) {
 		if q == nil {
 			break
 		}
-		if s.isPlanned(q) {
-			return
-		}
 		if q.computed == 0 && len(q.blocks) == 0 {
 			s.reuse(q)
 		}

@@ -43,7 +43,7 @@ type counts struct {
 }
 
 func newScheduler(c Config) *scheduler {
-	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff)}
+	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff), step: Step{Epoch: c.Epoch}}
 }
 
 // submit puts a job at the end of the queue.

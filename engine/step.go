@@ -18,8 +18,9 @@ const BlockTokens = 16
 
 // Executor runs steps on the model, near or far. Execute is called by one goroutine at a time.
 type Executor interface {
-	// Execute runs the step on every rank of the plan and fills out, whose slices are reused. The step and out
-	// belong to the caller again when it returns.
+	// Execute runs the step on every rank of the plan and fills out with one result for each chunk. What out held before
+	// is memory to be used again. Step and out belong to the caller again when Execute returns, with all that they
+	// point to. An error means that no block of the step can be trusted but the full ones of earlier steps.
 	Execute(ctx context.Context, step *Step, out *Output) error
 }
 
@@ -28,7 +29,7 @@ type Executor interface {
 type Step struct {
 	Epoch  shard.Epoch
 	ID     uint64
-	Copies []BlockCopy // done before anything else: copy on write
+	Copies []BlockCopy // done before anything else, in order: copy on write
 	Chunks []Chunk
 }
 
@@ -37,20 +38,21 @@ type BlockCopy struct {
 	Source, Target BlockID
 }
 
-// Chunk is a run of one sequence's tokens at positions Start, Start+1, …
+// Chunk is a run of one sequence's tokens at positions Start, Start+1, … A block that it writes to, from that of Start on, is in
+// no other chunk of the step; those before may be shared.
 type Chunk struct {
-	Sequence SequenceID
-	Tokens   []int32   // at least one
-	Start    int       // position of Tokens[0]
-	Blocks   []BlockID // covers positions 0 to Start+len(Tokens)-1
+	Sequence SequenceID // 0 is a probe, in block 0
+	Tokens   []int32    // at least one
+	Start    int        // position of Tokens[0]
+	Blocks   []BlockID  // covers positions 0 to Start+len(Tokens)-1
 
-	// Sample asks for a token after the last position of the chunk. A chunk that ends before the known tokens do
-	// does not sample.
+	// Sample asks for the token at position Start+len(Tokens), which together with the seed is what randomness depends on.
+	// A chunk that ends before the known tokens do does not sample.
 	Sample   bool
 	Params   *sample.Params
 	History  []int32 // prompt and output so far; set only when Params needs it (penalties)
 	Prompt   int     // how many of History are prompt
-	Top      int     // how many of the likeliest tokens to report beside the chosen one
+	Top      int     // how many of the likeliest tokens to report, for the sampled token and for each target
 	Logprobs bool    // report log-probabilities of the chosen token
 
 	// Targets asks for the log-probability of given next tokens: Targets[i] follows Tokens[i]. A target of -1 asks for
@@ -65,10 +67,10 @@ type Output struct {
 
 // Result is what one chunk gave. Log-probabilities are those of the model itself, before temperature, penalties and bias.
 type Result struct {
-	Token   int32   // the sampled token; -1 when the chunk did not sample
-	Logprob float32 // of Token, when asked for
-	Top     []sample.Candidate
-	Targets []Target // by position of the chunk, when asked for
+	Token   int32              // the sampled token; -1 when the chunk did not sample or every token is banned
+	Logprob float32            // of Token, when asked for
+	Top     []sample.Candidate // log-probabilities, likeliest first
+	Targets []Target           // by position of the chunk, when asked for
 }
 
 // Target is the log-probability of a given next token, its rank among all tokens (1 is likeliest) and the likeliest tokens.
