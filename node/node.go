@@ -228,11 +228,11 @@ func (n *Node) startEngine(ctx context.Context) error {
 		Blocks: n.blocks, Positions: config.Positions,
 		StepTokens: n.config.StepTokens, SequencesMax: n.config.Sequences,
 		QueueMax: n.config.Queue, QueueTokens: n.config.QueueTokens,
+		Epoch: n.pipeline.Plan().Epoch,
 	}, metered, n.log)
 	if err != nil {
 		return err
 	}
-	n.engine.SetEpoch(n.pipeline.Plan().Epoch)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.parts.Go(func() error { return n.engine.Run(running) })
 	n.later(func(stopping context.Context) error {

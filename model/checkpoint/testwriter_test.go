@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -315,11 +314,4 @@ func writeFile(t testing.TB, dir, name string, data []byte) {
 	if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// with copies a map and changes one entry.
-func with(m map[string]any, key string, value any) map[string]any {
-	m = maps.Clone(m)
-	m[key] = value
-	return m
 }
