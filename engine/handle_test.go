@@ -158,3 +158,19 @@ func TestSubmitCopies(t *testing.T) {
 	cancel()
 	<-done
 }
+
+// TestHandleMemory checks that a reader who lags a little does not make the queue of events grow.
+func TestHandleMemory(t *testing.T) {
+	h := newHandle(nil, &Request{Prompt: []int32{1}})
+	h.push(Event{Token: 0})
+	h.push(Event{Token: 1})
+	for i := range int32(1000) {
+		h.push(Event{Token: i + 2})
+		if e, ok, err := h.poll(); !ok || err != nil || e.Token != i {
+			t.Fatalf("event %d is %+v, %v, %v", i, e, ok, err)
+		}
+	}
+	if c := cap(h.events); c > 8 {
+		t.Errorf("room for %d events, of which two are used", c)
+	}
+}

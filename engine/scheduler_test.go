@@ -55,6 +55,13 @@ func (t *table) submitRequest(r Request) (*job, error) {
 // run does one step and returns it; it has no chunks if there was nothing to do.
 func (t *table) run() (*Step, error) {
 	step := t.schedule()
+	left := t.config.StepTokens - t.budget
+	for _, c := range step.Chunks {
+		left -= len(c.Tokens)
+	}
+	if left != 0 {
+		return nil, fmt.Errorf("step %d: the budget is off by %d tokens", step.ID, left)
+	}
 	if len(step.Chunks) > 0 {
 		if err := t.model.Execute(context.Background(), step, &t.output); err != nil {
 			return nil, fmt.Errorf("step %d: %w", step.ID, err)
