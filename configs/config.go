@@ -31,10 +31,11 @@ type Config struct {
 	KVFormat string
 	KVMemory Bytes // of all ranks on this node; 0 measures what is free
 
-	StepTokens  int // token budget of a step
-	Sequences   int // sequences that decode together
-	Queue       int // requests that wait
-	QueueTokens int // prompt tokens that wait
+	StepTokens  int           // token budget of a step
+	StepTime    time.Duration // that a step should take at most
+	Sequences   int           // sequences that decode together
+	Queue       int           // requests that wait
+	QueueTokens int           // prompt tokens that wait
 
 	EOS int // token that ends a text; -1 is what the model says
 
@@ -57,6 +58,7 @@ func Default() Config {
 		Threads:     runtime.GOMAXPROCS(0),
 		KVFormat:    "f16",
 		StepTokens:  256,
+		StepTime:    time.Second,
 		Sequences:   32,
 		Queue:       256,
 		QueueTokens: 1 << 17,
@@ -124,6 +126,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Drain < 0 || c.Drain > time.Hour {
 		wrong("drain", "%v is not between 0 and 1h", c.Drain)
+	}
+	if c.StepTime < 0 || c.StepTime > time.Hour {
+		wrong("step-time", "%v is not between 0 and 1h", c.StepTime)
 	}
 	within("threads", c.Threads, 1, ThreadsMax)
 	oneOf("kv-format", c.KVFormat, "f16", "q8", "f32")

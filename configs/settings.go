@@ -32,6 +32,7 @@ func (c *Config) Settings() []Setting {
 		{Name: "kv-format", Help: "how keys and values are kept: f16, q8 (half the memory) or f32 (twice)", Value: stringValue{&c.KVFormat}},
 		{Name: "kv-memory", Help: "memory for keys and values, such as 8GiB; auto takes most of what is free", Value: bytesValue{&c.KVMemory}},
 		{Name: "step-tokens", Help: "tokens in one step, prompts and decoding together", Value: intValue{&c.StepTokens}},
+		{Name: "step-time", Help: "prompts are cut so that a step takes about this long at most; 0 cuts by step-tokens alone", Value: durationValue{&c.StepTime}},
 		{Name: "sequences", Help: "sequences that decode together", Value: intValue{&c.Sequences}},
 		{Name: "queue", Help: "requests that may wait", Value: intValue{&c.Queue}},
 		{Name: "queue-tokens", Help: "prompt tokens that may wait", Value: intValue{&c.QueueTokens}},

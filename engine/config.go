@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"polynode/shard"
 )
@@ -30,6 +31,8 @@ type Config struct {
 	SequencesMax int // sequences of a step at most; 0 is SequencesMaxDefault
 	QueueMax     int // requests that may wait; 0 is QueueMaxDefault
 	QueueTokens  int // prompt tokens that may wait; 0 is QueuePromptsDefault full contexts
+
+	StepTime time.Duration // a step takes about that long at most, by taking fewer prompt tokens; 0 is no limit
 
 	Epoch shard.Epoch // of the plan that the first steps run under; see SetEpoch
 
@@ -64,6 +67,7 @@ func (c Config) Validate() error {
 	check("vocabulary", c.Vocabulary, 0, 1<<31-1)
 	check("step tokens", c.StepTokens, 1, StepTokensMax)
 	check("sequences", c.SequencesMax, 1, max(c.StepTokens, 1)) // each gets a token in every step
+	check("step time", int(c.StepTime), 0, int(time.Hour))
 	check("queue", c.QueueMax, 1, QueueMaxMax)
 	check("queue tokens", c.QueueTokens, max(c.Positions, 1), 1<<40) // any prompt may wait
 	if len(errs) == 0 {

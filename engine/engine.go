@@ -19,6 +19,7 @@ type Engine struct {
 	logger    *slog.Logger
 	scheduler *scheduler    // of Run's goroutine
 	output    Output        // likewise
+	pace      pace          // likewise
 	wake      chan struct{} // holds one if there is something to do
 
 	mu       sync.Mutex
@@ -54,7 +55,7 @@ func New(config Config, executor Executor, logger *slog.Logger) (*Engine, error)
 	config = config.withDefaults()
 	e := &Engine{
 		config: config, executor: executor, logger: logger, scheduler: newScheduler(config), wake: make(chan struct{}, 1),
-		epoch: config.Epoch,
+		pace: newPace(config), epoch: config.Epoch,
 	}
 	e.observe()
 	return e, nil
@@ -194,6 +195,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		e.collect()
+		e.scheduler.prompts = e.pace.tokens
 		step := e.scheduler.schedule()
 		probes := e.addProbe(step)
 		e.deliver()
@@ -287,7 +289,9 @@ func (e *Engine) execute(ctx context.Context, step *Step, probes []chan error) {
 	for _, done := range probes {
 		done <- err
 	}
-	e.measure(begun, time.Since(begun), tokens, err)
+	took := time.Since(begun)
+	e.pace.note(tokens, took)
+	e.measure(begun, took, tokens, err)
 	e.deliver()
 }
 

@@ -17,6 +17,7 @@ func (s *scheduler) schedule() *Step {
 	for i := 0; i < len(s.running); i++ { // preemption shortens it from its end
 		s.decode(s.running[i])
 	}
+	s.budget = min(s.budget, s.prompts)
 	for i := 0; i < len(s.running); i++ {
 		s.prefill(s.running[i])
 	}

@@ -11,6 +11,8 @@ type scheduler struct {
 	running []*job // by age
 	width   int    // sequences that the running jobs may have
 
+	prompts int // prompt tokens that a step may have
+
 	plan   []planned // the step in the making
 	budget int       // tokens that still fit into it
 	step   Step
@@ -43,7 +45,7 @@ type counts struct {
 }
 
 func newScheduler(c Config) *scheduler {
-	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff), step: Step{Epoch: c.Epoch}}
+	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff), prompts: c.StepTokens, step: Step{Epoch: c.Epoch}}
 }
 
 // submit puts a job at the end of the queue.

@@ -226,7 +226,7 @@ func (n *Node) startEngine(ctx context.Context) error {
 	}
 	n.engine, err = engine.New(engine.Config{
 		Blocks: n.blocks, Positions: config.Positions,
-		StepTokens: n.config.StepTokens, SequencesMax: n.config.Sequences,
+		StepTokens: n.config.StepTokens, StepTime: n.config.StepTime, SequencesMax: n.config.Sequences,
 		QueueMax: n.config.Queue, QueueTokens: n.config.QueueTokens,
 		Epoch: n.pipeline.Plan().Epoch,
 	}, metered, n.log)

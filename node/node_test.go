@@ -16,7 +16,15 @@ import (
 
 	"polynode/configs"
 	"polynode/engine"
+	"polynode/engine/pipeline"
 	"polynode/engine/sample"
+	"polynode/engine/worker"
+	"polynode/kernels"
+	"polynode/kernels/pool"
+	"polynode/model"
+	"polynode/model/demo"
+	"polynode/shard"
+	"polynode/transport"
 )
 
 // start runs a node with the demo model and no port until the test ends.
@@ -91,18 +99,37 @@ func TestAFailedStartLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A whole step on a packed model, from the pipeline down, allocates nothing once it is warm.
+// A whole step on a packed model, from the pipeline down, allocates nothing once it is warm. There is no node around it,
+// because raft allocates at its own pace.
 func TestStepsAllocateNothing(t *testing.T) {
-	n := start(t, nil)
-	epoch := n.pipeline.Plan().Epoch
-	step := engine.Step{ID: 1 << 40, Epoch: epoch, Chunks: []engine.Chunk{
+	m, err := demo.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	plan := shard.Solo("solo", model.Shape(m), m.Digest().String())
+	plan.Epoch = 1
+	network, err := transport.NewMemory().Node("solo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	threads := pool.New(2)
+	defer threads.Close()
+	rank := worker.New(worker.Options{Node: "solo", Source: m, Network: network, Pool: threads, KVFormat: kernels.KVF16, Blocks: 8, StepTimeout: time.Minute})
+	line, err := pipeline.New(t.Context(), plan, [][]pipeline.Rank{{rank}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	step := engine.Step{ID: 1, Epoch: 1, Chunks: []engine.Chunk{
 		{Tokens: []int32{5}, Start: 20, Blocks: []int32{1, 2}, Sample: true, Params: &sample.Params{}},
 		{Tokens: []int32{6}, Start: 3, Blocks: []int32{3}, Sample: true, Params: &sample.Params{Temperature: 1, TopP: 0.9, Seed: 4}},
 		{Tokens: []int32{7, 8, 9, 10}, Start: 0, Blocks: []int32{4}},
 	}}
 	var out engine.Output
 	run := func() {
-		if err := n.pipeline.Execute(t.Context(), &step, &out); err != nil {
+		if err := line.Execute(t.Context(), &step, &out); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,7 +27,7 @@ The node stops on Ctrl-C or SIGTERM: it takes no new requests, gives running one
 		Args: exactArgs(0, "no arguments"),
 	}
 	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "hosts", "origins", "drain", "threads",
-		"kv-format", "kv-memory", "step-tokens", "sequences", "queue", "queue-tokens", "eos", "log-level", "log-format")
+		"kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "queue", "queue-tokens", "eos", "log-level", "log-format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()
 		if err != nil {
