@@ -1,9 +1,11 @@
 package lint
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -106,5 +108,25 @@ func TestHouseIsWhole(t *testing.T) {
 	}
 	if _, places := CheckPlaces(tree); places["docs/walk.md"] < 20 {
 		t.Errorf("docs/walk.md names %d places as `file.go:Function`, want at least 20", places["docs/walk.md"])
+	}
+}
+
+// TestArchitectureNamesEveryPackage holds the page against the table.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	root, _ := load(t)
+	page, err := fs.ReadFile(root, "ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := ParseTable(importTable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range table {
+		floor := fmt.Sprintf("| %d | `%s`", row.Level, name)
+		named := strings.Contains(string(page), floor) || strings.Contains(string(page), ", `"+name+"`")
+		if !isParent("internal", name) && !named {
+			t.Errorf("ARCHITECTURE.md has no row with %s: give it one with its duty", floor)
+		}
 	}
 }
