@@ -12,6 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"polynode/configs"
 	"polynode/kernels"
@@ -120,7 +121,7 @@ func printReport(out io.Writer, report node.ImportReport, took time.Duration) {
 		took.Seconds(), float64(report.Size)/1e6/took.Seconds(), made, report.Digest)
 }
 
-// byteBar shows progress in bytes, with rate and time left, on a terminal.
+// byteBar shows progress in bytes, with rate and time left, if standard error is a terminal.
 type byteBar struct {
 	verb string
 	bar  *progressbar.ProgressBar
@@ -131,7 +132,8 @@ func newByteBar(verb string) *byteBar { return &byteBar{verb: verb} }
 func (b *byteBar) set(what string, done, total int64) {
 	if b.bar == nil {
 		b.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd()))),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
 			progressbar.OptionSetWidth(24), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,19 +82,23 @@ func addSettings(cmd *cobra.Command, names ...string) *settingFlags {
 	cmd.Flags().StringVar(&s.file, "config", "", "YAML file of settings")
 	shown := configs.Default()
 	for _, setting := range shown.Settings() {
-		for _, name := range names {
-			if setting.Name != name {
-				continue
-			}
-			if setting.Value.Type() == "bool" {
-				cmd.Flags().Bool(name, false, setting.Help)
-			} else {
-				cmd.Flags().String(name, setting.Value.String(), setting.Help)
-			}
+		if !slices.Contains(names, setting.Name) {
+			continue
+		}
+		flag := cmd.Flags().VarPF(&textFlag{setting.Value.String(), setting.Value.Type()}, setting.Name, "", setting.Help)
+		if flag.Value.Type() == "bool" {
+			flag.NoOptDefVal = "true"
 		}
 	}
 	return s
 }
+
+// textFlag keeps what was given, whatever it is, and shows the type that it should have.
+type textFlag struct{ text, kind string }
+
+func (f *textFlag) String() string        { return f.text }
+func (f *textFlag) Set(text string) error { f.text = text; return nil }
+func (f *textFlag) Type() string          { return f.kind }
 
 // load merges file, environment and flags.
 func (s *settingFlags) load() (configs.Config, error) {
