@@ -134,7 +134,13 @@ func TestStepsAllocateNothing(t *testing.T) {
 		}
 	}
 	run()
-	if allocs := testing.AllocsPerRun(20, run); allocs != 0 {
+	// What is counted is the whole process, and a goroutine of an earlier test may still be ending in it; it cannot
+	// spoil every round, and a step that allocates does.
+	allocs := 1.0
+	for round := 0; round < 10 && allocs != 0; round++ {
+		allocs = testing.AllocsPerRun(3, run)
+	}
+	if allocs != 0 {
 		t.Errorf("a step allocates %.0f times", allocs)
 	}
 }
