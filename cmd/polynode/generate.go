@@ -73,7 +73,7 @@ func newGenerate() *cobra.Command {
 
 Without --url the model runs inside this process; with it a server is asked.`,
 		Example: `  polynode generate "Alle Menschen sind frei und"
-  polynode generate --model polylm-13b --num-beams 4 "Beijing is the capital of China.\nTranslate this sentence from English to Chinese."
+  polynode generate --model polylm-13b --num-beams 4 $'Beijing is the capital of China.\nTranslate this sentence from English to Chinese.'
   polynode generate --url http://127.0.0.1:8080 --temperature 0.7 --top-p 0.8 --seed 1 "Once upon a time"
   echo "Toda persona tiene" | polynode generate -`,
 		Args: exactArgs(1, "one prompt"),
@@ -87,7 +87,7 @@ Without --url the model runs inside this process; with it a server is asked.`,
 	cmd.Flags().BoolVar(&echo, "echo", true, "print the prompt in front of its continuation")
 	cmd.Flags().BoolVar(&showStats, "stats", false, "print counts and speed to standard error at the end")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		prompt, err := readPrompt(args[0])
+		prompt, err := readPrompt(cmd.InOrStdin(), args[0])
 		if err != nil {
 			return err
 		}
@@ -132,14 +132,20 @@ func generate(ctx context.Context, out io.Writer, c *client, request completionR
 	return err
 }
 
-// readPrompt is the argument, or standard input for "-".
-func readPrompt(argument string) (string, error) {
+// promptMax bounds a prompt from standard input: as much as a request may carry.
+const promptMax = 8 << 20
+
+// readPrompt is the argument, or the input for "-".
+func readPrompt(in io.Reader, argument string) (string, error) {
 	if argument != "-" {
 		return argument, nil
 	}
-	text, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<23))
+	text, err := io.ReadAll(io.LimitReader(in, promptMax+1))
 	if err != nil {
 		return "", fmt.Errorf("read prompt: %w", err)
+	}
+	if len(text) > promptMax {
+		return "", fmt.Errorf("%w: the prompt on standard input is longer than %d bytes", errUsage, promptMax)
 	}
 	return strings.TrimSuffix(string(text), "\n"), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func addTokenizer(cmd *cobra.Command) *tokenizerFlags {
 
 func (f *tokenizerFlags) open() (tokenizer.Tokenizer, error) {
 	if f.file != "" {
-		data, err := os.ReadFile(f.file)
+		data, err := readAtMost(f.file, tokenizer.MaxModelBytes+1) // one byte more, for Parse to refuse
 		if err != nil {
 			return nil, fmt.Errorf("read tokenizer: %w", err)
 		}
@@ -47,6 +48,16 @@ func (f *tokenizerFlags) open() (tokenizer.Tokenizer, error) {
 		return nil, err
 	}
 	return node.OpenTokenizer(config)
+}
+
+// readAtMost reads the beginning of a file.
+func readAtMost(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, most))
 }
 
 func newTokenize() *cobra.Command {
@@ -71,11 +82,14 @@ string and each line of output a JSON array of ids.`,
 		if lines {
 			var ids []int32
 			return mapLines(cmd.InOrStdin(), cmd.OutOrStdout(), func(line []byte) (any, error) {
-				var text string
+				var text *string
 				if err := json.Unmarshal(line, &text); err != nil {
 					return nil, err
 				}
-				ids = tok.Append(ids[:0], text)
+				if text == nil {
+					return nil, errors.New("null is no JSON string")
+				}
+				ids = tok.Append(ids[:0], *text)
 				if ids == nil {
 					ids = []int32{}
 				}
@@ -121,6 +135,9 @@ input is a JSON array of ids and each line of output a JSON string.`,
 				var ids []int32
 				if err := json.Unmarshal(line, &ids); err != nil {
 					return nil, err
+				}
+				if bytes.Contains(line, []byte("null")) {
+					return nil, errors.New("null is no array of ids, and no id")
 				}
 				return decode(tok, ids)
 			})
