@@ -21,7 +21,7 @@ func (s *Server) readChat(w http.ResponseWriter, r *http.Request) (*job, *Error)
 	f.boolean("add_special_tokens", false)
 	refuseFormat(f)
 	refuseTools(f)
-	f.ignore("reasoning_effort", "verbosity", "prediction")
+	f.ignore("reasoning_effort", "prediction")
 	checkMinTokens(f, &j.generation)
 	messages, ending := parseMessages(f)
 	if f.end(); f.err != nil {

@@ -37,7 +37,8 @@ func TestCompletion(t *testing.T) {
 		{"end shown", js{"max_tokens": 100, "skip_special_tokens": false, "include_stop_str_in_output": true},
 			" gleich an Würde und Rechten geboren.</s>", "stop", len(out) + 1},
 		{"min_tokens lets a stop pass", js{"max_tokens": 100, "stop": " gleich", "min_tokens": 4}, " gleich an Würde und Rechten geboren.", "stop", -1},
-		{"other harmless fields", js{"max_tokens": 2, "user": "u", "seed": 7, "metadata": js{"a": "b"}, "suffix": nil, "store": true, "add_special_tokens": false},
+		{"other harmless fields", js{"max_tokens": 2, "user": "u", "seed": 7, "metadata": js{"a": "b"}, "suffix": nil, "store": true, "add_special_tokens": false,
+			"service_tier": "auto", "safety_identifier": "s", "prompt_cache_key": "k", "verbosity": "low"},
 			testTokenizer().Decode(append(encode("a"), out[:2]...))[1:], "length", 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,7 +65,7 @@ func parseGeneration(f *fields, vocabulary int, stopIDs []int32) generation {
 	f.boolean("spaces_between_special_tokens", true) // there is never more than one special token, at the end
 	f.text("user", "", nameBytesMax)
 	f.text("request_id", "", nameBytesMax) // the header X-Request-Id is the way to name a request
-	f.ignore("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+	f.ignore("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "verbosity",
 		"cache_salt", "priority", "cache_prompt")
 	refuseOthers(f)
 	return g
