@@ -57,16 +57,18 @@ func (l Library) Import(ctx context.Context, folder string, options ImportOption
 	}
 	defer source.Close()
 	var pieces []byte
+	findings := source.Findings()
 	if path := source.TokenizerPath(); path != "" {
-		if pieces, err = readTokenizer(source, path); err != nil {
+		var found string
+		if pieces, found, err = readTokenizer(source, path); err != nil {
 			return store.Report{}, err
 		}
+		findings = append(findings, found)
 	}
 	config, err := withEOS(source.Config(), options.EOS)
 	if err != nil {
 		return store.Report{}, err
 	}
-	findings := source.Findings()
 	if pieces == nil {
 		findings = append(findings, "no tokenizer.model: the packed model will take and give token ids only")
 	}
@@ -81,25 +83,30 @@ func (l Library) Import(ctx context.Context, folder string, options ImportOption
 	}, store.Options{Name: options.Name, Replace: options.Replace, Progress: options.Progress})
 }
 
-// readTokenizer reads the checkpoint's tokenizer and tells the checkpoint how many pieces it has.
-func readTokenizer(source *checkpoint.Checkpoint, path string) ([]byte, error) {
+// readTokenizer reads the checkpoint's tokenizer and tells the checkpoint how many pieces it has. found is what a person
+// should know of it.
+func readTokenizer(source *checkpoint.Checkpoint, path string) (data []byte, found string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read tokenizer: %w", err)
+		return nil, "", fmt.Errorf("read tokenizer: %w", err)
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, tokenizerMax+1))
+	data, err = io.ReadAll(io.LimitReader(file, tokenizerMax+1))
 	if err != nil {
-		return nil, fmt.Errorf("read tokenizer: %w", err)
+		return nil, "", fmt.Errorf("read tokenizer: %w", err)
 	}
 	if len(data) > tokenizerMax {
-		return nil, fmt.Errorf("read tokenizer %s: larger than %s", path, configs.Bytes(tokenizerMax))
+		return nil, "", fmt.Errorf("read tokenizer %s: larger than %s", path, configs.Bytes(tokenizerMax))
 	}
 	tok, err := tokenizer.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("parse tokenizer %s: %w", path, err)
+		return nil, "", fmt.Errorf("parse tokenizer %s: %w", path, err)
 	}
-	return data, source.SetPieces(tok.Size())
+	found = fmt.Sprintf("the tokenizer is a SentencePiece %s model of %d pieces", tok.Kind(), tok.Size())
+	if more := source.Config().Vocab - tok.Size(); more > 0 {
+		found += fmt.Sprintf("; the last %d rows of the vocabulary have no piece and are never chosen", more)
+	}
+	return data, found, source.SetPieces(tok.Size())
 }
 
 // Synthesise makes a model of a preset's exact shape with seeded random weights. It borrows the demo model's
