@@ -68,6 +68,10 @@ func TestValidate(t *testing.T) {
 		"log-level":      func(c *Config) { c.LogLevel = "loud" },
 		"data":           func(c *Config) { c.Data = "" },
 		"name":           func(c *Config) { c.Name = strings.Repeat("n", 64) },
+		"threads: 1025":  func(c *Config) { c.Threads = ThreadsMax + 1 },
+		"step-tokens: 1": func(c *Config) { c.StepTokens = StepTokensMax + 1 },
+		"sequences: 102": func(c *Config) { c.Sequences = SequencesMax + 1 },
+		"queue: 65537":   func(c *Config) { c.Queue = QueueMax + 1 },
 	} {
 		c := Default()
 		change(&c)
@@ -82,6 +86,21 @@ func TestValidate(t *testing.T) {
 	c.HTTP, c.APIKeys = "0.0.0.0:8080", []string{"long-enough-key"}
 	if err := c.Validate(); err != nil {
 		t.Errorf("open address with a key: %v", err)
+	}
+}
+
+// The largest values pass, a larger file does not.
+func TestLimits(t *testing.T) {
+	c := Default()
+	c.Threads, c.StepTokens, c.Sequences, c.Queue = ThreadsMax, StepTokensMax, SequencesMax, QueueMax
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	for size, good := range map[int]bool{FileMax: true, FileMax + 1: false} {
+		_, err := Load(write(t, "queue: 7\n#"+strings.Repeat("x", size-len("queue: 7\n#"))), noEnv, nil)
+		if good != (err == nil) || !good && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "larger than")) {
+			t.Errorf("a file of %d bytes: %v", size, err)
+		}
 	}
 }
 

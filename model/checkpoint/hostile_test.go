@@ -276,6 +276,8 @@ func TestHostileSafetensors(t *testing.T) {
 		{"outside the file", header(`{`+a+`,"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}`, 12), ErrFormat, []string{`"b"`, "truncated"}},
 		{"far outside the file", header(`{"a":{"dtype":"U8","shape":[281474976710656],"data_offsets":[0,281474976710656]}}`, 8), ErrFormat, []string{`"a"`}},
 		{"no name", header(`{"":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 8), ErrLimit, nil},
+		{"a tensor described at length", header(`{"a":{"dtype":"F32","shape":[2`+strings.Repeat(" ", tensorInfoBytesMax)+`],"data_offsets":[0,8]}}`, 8), ErrLimit,
+			[]string{`"a"`, "described in"}},
 		{"long name", header(`{"`+strings.Repeat("n", nameBytesMax+1)+`":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 8), ErrLimit, nil},
 		{"not an object", header(`{"a":7}`, 8), ErrFormat, []string{`"a"`}},
 		{"too many tensors", header("{"+manyFields(tensorsMax+1, `{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`)+"}", 0), ErrLimit, []string{"tensors"}},
