@@ -360,6 +360,37 @@ func TestSnapshotRefused(t *testing.T) {
 	}
 }
 
+// What is read as a snapshot is written as one that reads the same; nothing else gets further than ErrSnapshot.
+func FuzzSnapshot(f *testing.F) {
+	data, err := founded(f).Snapshot()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"version":1,"state":{"id":"x","nodes":{"a":{}},"models":null,"active":{"stages":[{}]}}}`))
+	f.Add([]byte(`{"version":1,"state":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		state, err := Restore(bytes.NewReader(data))
+		if err != nil {
+			if !errors.Is(err, ErrSnapshot) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := state.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Restore(bytes.NewReader(once))
+		if err != nil {
+			t.Fatalf("%s: %v", once, err)
+		}
+		if twice, err := again.Snapshot(); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%s came back as %s, %v", once, twice, err)
+		}
+	})
+}
+
 // No bytes in the log make Apply panic, and what decodes encodes to the same again.
 func FuzzCommand(f *testing.F) {
 	plan := shard.Solo("a", testShape, "digest")

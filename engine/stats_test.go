@@ -50,6 +50,19 @@ func TestQueue(t *testing.T) {
 	})
 }
 
+func TestRetryAfterIsBounded(t *testing.T) {
+	for q, want := range map[queue]time.Duration{
+		{}:                                       RetryMin,
+		{requests: 10, pace: time.Millisecond}:   RetryMin,
+		{requests: 10, pace: time.Second}:        5 * time.Second,
+		{requests: QueueMaxMax, pace: time.Hour}: RetryMax,
+	} {
+		if got := q.retryAfter(); got != want {
+			t.Errorf("%d requests, one in %v: %v, want %v", q.requests, q.pace, got, want)
+		}
+	}
+}
+
 // TestStats checks the counts and rates of one request.
 func TestStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -143,6 +143,8 @@ func TestValidate(t *testing.T) {
 		{RepetitionPenalty: -1}, {RepetitionPenalty: inf}, {PresencePenalty: 2.5}, {FrequencyPenalty: -3},
 		{Bias: []Bias{{100, 0}}}, {Bias: []Bias{{-1, 0}}}, {Bias: []Bias{{1, nan}}}, {Banned: []int32{100}}, {Banned: []int32{-1}},
 		{Bias: make([]Bias, BiasMax+1)}, {Banned: make([]int32, BannedMax+1)},
+		{Temperature: TemperatureMax + 1}, {RepetitionPenalty: RepetitionMax + 1}, {Bias: []Bias{{1, BiasValueMax + 1}}},
+		{PresencePenalty: -PenaltyMax - 0.1}, {FrequencyPenalty: PenaltyMax + 0.1},
 	} {
 		if err := p.Validate(100); err == nil {
 			t.Errorf("%+v was accepted", p)
