@@ -54,6 +54,8 @@ type Node struct {
 	api       *api.Server
 	http      *http.Server
 	inside    *pipeListener
+	flights   flights
+	endEngine func() // and wait until it has ended
 
 	metrics *prometheus.Registry
 
@@ -90,11 +92,12 @@ func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node,
 // later remembers how to undo what was just started.
 func (n *Node) later(undo func(context.Context) error) { n.undo = append(n.undo, undo) }
 
-// Stop undoes Start in reverse: new requests are refused and running ones get until ctx ends, then the engine, the ranks,
-// the cluster and the model go. Calling it again does nothing.
+// Stop undoes Start in reverse: new requests are refused and running ones get until ctx ends, then HTTP, the engine, the ranks,
+// the cluster and the model go. It waits for the step that runs when ctx ends. Calling it again does nothing.
 func (n *Node) Stop(ctx context.Context) error {
-	if n.api != nil {
-		n.api.Drain()
+	n.drain(ctx)
+	if n.endEngine != nil {
+		n.endEngine() // before HTTP, so that what was not done ends with an error that its client sees
 	}
 	var errs []error
 	for i := len(n.undo) - 1; i >= 0; i-- {
@@ -234,12 +237,15 @@ func (n *Node) startEngine(ctx context.Context) error {
 		return err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	n.parts.Go(func() error { return n.engine.Run(running) })
-	n.later(func(stopping context.Context) error {
-		err := n.engine.Drain(stopping)
-		cancel()
-		return err
+	ended := make(chan struct{})
+	n.parts.Go(func() error {
+		defer close(ended)
+		return n.engine.Run(running)
 	})
+	n.endEngine = func() {
+		cancel()
+		<-ended // no step may be under way when the ranks go
+	}
 	return nil
 }
 
@@ -265,7 +271,7 @@ func (n *Node) serve(ctx context.Context) error {
 		return err
 	}
 	n.api = server
-	n.http = api.NewHTTPServer(n.config.HTTP, server, n.log)
+	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(server), n.log)
 	n.inside = newPipeListener()
 	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
 	n.listen(n.inside)
@@ -291,13 +297,4 @@ func (n *Node) listen(l net.Listener) {
 		}
 		return nil
 	})
-}
-
-// shutHTTP lets running answers end until ctx does, then cuts them off.
-func (n *Node) shutHTTP(ctx context.Context) error {
-	if err := n.http.Shutdown(ctx); err != nil {
-		n.log.Warn("requests were cut off", "cause", err)
-		return n.http.Close()
-	}
-	return nil
 }

@@ -19,7 +19,8 @@ func newUp() *cobra.Command {
 serves the demo model that is in this binary: six layers that know the Universal Declaration of Human Rights in PolyLM's 18
 languages by heart.
 
-The node stops on Ctrl-C or SIGTERM: it takes no new requests, gives running ones --drain to end, and leaves.`,
+The node stops on Ctrl-C or SIGTERM: it takes no new requests, gives running ones --drain to end, and leaves. A second Ctrl-C
+or SIGTERM ends it at once.`,
 		Example: `  polynode up
   polynode up --model polylm-13b --kv-format q8
   polynode up --http 0.0.0.0:8080 --api-key a-long-secret
@@ -42,10 +43,10 @@ The node stops on Ctrl-C or SIGTERM: it takes no new requests, gives running one
 		var failed error
 		select {
 		case <-cmd.Context().Done():
-			log.Info("stopping", "drain", config.Drain)
+			log.Info("stopping; once more to stop at once", "drain", config.Drain)
 		case failed = <-n.Failed():
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), config.Drain+stopTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), config.Drain)
 		defer cancel()
 		return errors.Join(failed, n.Stop(ctx))
 	}
