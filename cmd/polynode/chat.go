@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 const chatHelp = `Type a message and press Enter. End a line with \ to go on in the next one. Ctrl-C stops an answer, Ctrl-D leaves.
@@ -42,11 +41,16 @@ PolyLM-Chat, that of PolyLM-Multialpaca, or a plain one for base models, which c
 		if err != nil {
 			return err
 		}
-		talk := &conversation{client: c, request: sampling.request(), in: newLineReader(os.Stdin, os.Stdout), out: cmd.OutOrStdout()}
-		talk.reset(system)
 		// An interrupt ends an answer, not the chat, so only termination ends the whole.
 		ctx, cancel := signal.NotifyContext(context.WithoutCancel(cmd.Context()), syscall.SIGTERM)
 		defer cancel()
+		interrupts := make(chan os.Signal, 1)
+		signal.Notify(interrupts, os.Interrupt)
+		defer signal.Stop(interrupts)
+		talk := &conversation{
+			client: c, request: sampling.request(), in: newLineReader(os.Stdin, os.Stdout), out: cmd.OutOrStdout(), interrupts: interrupts,
+		}
+		talk.reset(system)
 		return joinStop(talk.run(ctx), stop)
 	}
 	return cmd
@@ -54,11 +58,12 @@ PolyLM-Chat, that of PolyLM-Multialpaca, or a plain one for base models, which c
 
 // conversation is a chat in the terminal.
 type conversation struct {
-	client  *client
-	request completionRequest
-	in      lineReader
-	out     io.Writer
-	system  string
+	client     *client
+	request    completionRequest
+	in         lineReader
+	out        io.Writer
+	interrupts <-chan os.Signal
+	system     string
 }
 
 func (t *conversation) reset(system string) {
@@ -81,8 +86,8 @@ func (t *conversation) run(ctx context.Context) error {
 	if len(models.Data) > 0 {
 		fmt.Fprintf(t.out, "Talking to %s. /help says what you can do.\n", models.Data[0].ID)
 	}
-	for ctx.Err() == nil {
-		text, err := t.in.readMessage()
+	for {
+		text, err := t.read(ctx)
 		if errors.Is(err, io.EOF) {
 			fmt.Fprintln(t.out)
 			return nil
@@ -100,7 +105,28 @@ func (t *conversation) run(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+}
+
+// read waits for a message. A signal ends the wait with context.Canceled; the read under it cannot be ended and goes on as
+// long as the process.
+func (t *conversation) read(ctx context.Context) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	results := make(chan result, 1)
+	go func() {
+		text, err := t.in.readMessage()
+		results <- result{text, err}
+	}()
+	select {
+	case r := <-results:
+		return r.text, r.err
+	case <-t.interrupts:
+	case <-ctx.Done():
+	}
+	t.in.abandon()
+	return "", context.Canceled
 }
 
 func (t *conversation) command(line string) {
@@ -124,7 +150,7 @@ func (t *conversation) command(line string) {
 // answer sends a message and streams the reply. An interrupt or an error of the server ends the reply, not the chat;
 // the message is then forgotten.
 func (t *conversation) answer(ctx context.Context, text string) error {
-	answering, stop := signal.NotifyContext(ctx, os.Interrupt)
+	answering, stop := t.untilInterrupt(ctx)
 	defer stop()
 	t.request.Messages = append(t.request.Messages, message{"user", text})
 	var reply strings.Builder
@@ -145,70 +171,30 @@ func (t *conversation) answer(ctx context.Context, text string) error {
 	case answering.Err() != nil || errors.Is(err, errAPI):
 		t.request.Messages = t.request.Messages[:len(t.request.Messages)-1]
 		if answering.Err() == nil {
-			fmt.Fprintln(t.out, err)
+			fmt.Fprintf(t.out, "%v\nThe message is forgotten; /reset forgets the whole conversation.\n", err)
 		}
 		return nil
 	}
 	return err
 }
 
-// lineReader gives one message at a time.
-type lineReader interface {
-	readMessage() (string, error)
-}
-
-// newLineReader edits lines with history on a terminal and reads plain lines from anything else.
-func newLineReader(in, out *os.File) lineReader {
-	if !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) {
-		return plainLines{bufio.NewReader(in)}
+// untilInterrupt is ctx until the next interrupt. The returned function must be called.
+func (t *conversation) untilInterrupt(ctx context.Context) (context.Context, func()) {
+	select {
+	case <-t.interrupts: // of before
+	default:
 	}
-	console := struct {
-		io.Reader
-		io.Writer
-	}{in, out}
-	return &terminalLines{fd: int(in.Fd()), terminal: term.NewTerminal(console, "> ")}
-}
-
-type plainLines struct{ in *bufio.Reader }
-
-func (p plainLines) readMessage() (string, error) {
-	return joinLines(func() (string, error) {
-		line, err := p.in.ReadString('\n')
-		if err == io.EOF && line != "" {
-			err = nil
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-t.interrupts:
+			cancel()
+		case <-ctx.Done():
 		}
-		return strings.TrimRight(line, "\r\n"), err
 	})
-}
-
-// terminalLines makes the terminal raw only while a line is edited, so that an interrupt during an answer is a signal.
-type terminalLines struct {
-	fd       int
-	terminal *term.Terminal
-}
-
-func (t *terminalLines) readMessage() (string, error) {
-	state, err := term.MakeRaw(t.fd)
-	if err != nil {
-		return "", err
-	}
-	defer term.Restore(t.fd, state)
-	return joinLines(t.terminal.ReadLine)
-}
-
-// joinLines reads lines until one does not end with a backslash.
-func joinLines(read func() (string, error)) (string, error) {
-	var message strings.Builder
-	for {
-		line, err := read()
-		if err != nil {
-			return "", err
-		}
-		more, continued := strings.CutSuffix(line, `\`)
-		message.WriteString(more)
-		if !continued {
-			return message.String(), nil
-		}
-		message.WriteByte('\n')
+	return ctx, func() {
+		cancel()
+		waiting.Wait()
 	}
 }

@@ -99,7 +99,7 @@ func (c *client) call(ctx context.Context, method, path string, body any) (*http
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errAPI, err)
 	}
 	if response.StatusCode == http.StatusOK {
 		return response, nil
@@ -159,7 +159,7 @@ func (c *client) stream(ctx context.Context, path string, request completionRequ
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return used, fmt.Errorf("read stream: %w", err)
+		return used, fmt.Errorf("%w: read stream: %w", errAPI, err)
 	}
 	return used, fmt.Errorf("%w: the stream ended before it was complete", errAPI)
 }
