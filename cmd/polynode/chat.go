@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const chatHelp = `Type a message and press Enter. End a line with \ to go on in the next one. Ctrl-C stops an answer, Ctrl-D leaves.
+const chatHelp = `Type a message and press Enter. End a line with \ to go on in the next one. Ctrl-C stops an answer or clears the
+line, Ctrl-D leaves.
   /reset          forget the conversation
   /system TEXT    set the system message and start over
   /history        show the conversation

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/term"
 )
 
 // silentLines is a terminal at which nobody types.
@@ -92,6 +94,17 @@ func TestInterruptEndsAnAnswer(t *testing.T) {
 	}
 	if !strings.Contains(out.shown.String(), "assistant: half an answer") {
 		t.Errorf("got\n%s", &out.shown)
+	}
+}
+
+// A Ctrl-C that comes too late for an answer clears the line that is being written and leaves the chat alone.
+func TestInterruptClearsALine(t *testing.T) {
+	console := struct {
+		io.Reader
+		io.Writer
+	}{interruptClears{strings.NewReader("nonsense\x03\x03hello\r")}, io.Discard}
+	if line, err := term.NewTerminal(console, "> ").ReadLine(); err != nil || line != "hello" {
+		t.Errorf("got %q, %v", line, err)
 	}
 }
 

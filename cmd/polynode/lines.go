@@ -25,7 +25,7 @@ func newLineReader(in, out *os.File) lineReader {
 	console := struct {
 		io.Reader
 		io.Writer
-	}{in, out}
+	}{interruptClears{in}, out}
 	return &terminalLines{in: int(in.Fd()), out: int(out.Fd()), terminal: term.NewTerminal(console, "> ")}
 }
 
@@ -41,6 +41,21 @@ func (p plainLines) readMessage() (string, error) {
 		}
 		return strings.TrimRight(line, "\r\n"), err
 	})
+}
+
+// interruptClears makes Ctrl-C empty the line before the cursor, as Ctrl-U does: a Ctrl-C that comes after the end of the answer
+// that it was meant for should not end the chat.
+type interruptClears struct{ io.Reader }
+
+func (r interruptClears) Read(p []byte) (int, error) {
+	const ctrlC, ctrlU = 3, 21
+	n, err := r.Reader.Read(p)
+	for i := range p[:n] {
+		if p[i] == ctrlC {
+			p[i] = ctrlU
+		}
+	}
+	return n, err
 }
 
 // terminalLines makes the terminal raw only while a line is edited, so that an interrupt during an answer is a signal.
