@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -63,6 +64,7 @@ func (n *Node) Bench(ctx context.Context, options BenchOptions, each func(BenchR
 	}
 	result.FirstMS = milliseconds(time.Since(start))
 	result.ReadGBs = measureRead(n.pool) / 1e9
+	debug.FreeOSMemory() // what was swept is not the model's
 	for _, sequences := range options.Batches {
 		var best BenchRun
 		for round := range max(options.Rounds, 1) {
