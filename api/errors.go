@@ -73,6 +73,14 @@ func overloaded(retry time.Duration) *Error {
 	}
 }
 
+// late is the error of a request that met one of the server's deadlines.
+func late(retry time.Duration, format string, args ...any) *Error {
+	return &Error{
+		Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("The request took too long: "+format+".", args...),
+		Type: "server_error", Code: "deadline_exceeded", Retry: max(retry, time.Second),
+	}
+}
+
 // fromEngine gives an engine's refusal or failure its place in HTTP.
 func (s *Server) fromEngine(err error, param string) *Error {
 	var own *Error

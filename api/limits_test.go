@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every limit on a request lets its own size pass and refuses one more, by name.
@@ -93,4 +95,25 @@ func TestWindowOfPrompts(t *testing.T) {
 		}
 		return
 	}
+}
+
+// A request that meets a deadline gets 503 with a time to come back, or, when its answer has begun, an error event and no
+// [DONE]; either way the engine is rid of it.
+func TestDeadlines(t *testing.T) {
+	gate := make(chan struct{})
+	b := newBench(t, endless("x"), gated(gate), limits(Limits{First: 5 * time.Millisecond}))
+	r := b.post("/v1/completions", js{"prompt": "x", "max_tokens": 3})
+	if r.status != http.StatusServiceUnavailable || !bytes.Contains(r.body, []byte("deadline_exceeded")) || r.header.Get("Retry-After") == "" {
+		t.Errorf("no first token: %d %v %s", r.status, r.header, r.body)
+	}
+	close(gate)
+
+	gate = make(chan struct{})
+	b = newBench(t, endless("x"), gated(gate), limits(Limits{Total: 50 * time.Millisecond}))
+	go func() { gate <- struct{}{}; gate <- struct{}{} }() // two steps, then none until the test ends
+	r = b.post("/v1/completions", js{"prompt": "x", "max_tokens": 100, "stream": true, "ignore_eos": true})
+	if !bytes.Contains(r.body, []byte("deadline_exceeded")) || bytes.Contains(r.body, []byte("[DONE]")) {
+		t.Errorf("an answer that takes too long: %d %s", r.status, r.body)
+	}
+	close(gate)
 }

@@ -236,20 +236,28 @@ func (f *flight) tell(ctx context.Context, n news) bool {
 	}
 }
 
-// loop takes news until every choice has finished.
+// loop takes news until every choice has finished or a deadline passes.
 func (f *flight) loop(ctx context.Context, out sink) error {
-	idle := time.NewTimer(f.server.limits.KeepAlive)
+	limits := &f.server.limits
+	idle, first, total := time.NewTimer(limits.KeepAlive), time.NewTimer(limits.First), time.NewTimer(limits.Total)
 	defer idle.Stop()
+	defer first.Stop()
+	defer total.Stop()
 	for f.live > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-first.C:
+			return late(f.server.engine.RetryAfter(), "no token came within %v", limits.First)
+		case <-total.C:
+			return late(f.server.engine.RetryAfter(), "the answer was not complete within %v", limits.Total)
 		case <-idle.C:
 			if err := out.idle(); err != nil {
 				return err
 			}
 			idle.Reset(f.server.limits.KeepAlive)
 		case n := <-f.news:
+			first.Stop()
 			sent, err := f.take(n, out)
 			if err != nil {
 				return err

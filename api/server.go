@@ -39,6 +39,8 @@ type Limits struct {
 	KeepAlive  time.Duration // between signs of life of a stream: 10 s
 	Fresh      time.Duration // age of the last step above which readiness is probed: 10 s
 	Probe      time.Duration // for that probe: 5 s
+	First      time.Duration // for the first token, waiting included: 1 h
+	Total      time.Duration // for a whole answer: 24 h
 }
 
 func (l Limits) withDefaults() Limits {
@@ -58,6 +60,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.KeepAlive, 10*time.Second)
 	set(&l.Fresh, 10*time.Second)
 	set(&l.Probe, 5*time.Second)
+	set(&l.First, time.Hour)
+	set(&l.Total, 24*time.Hour)
 	return l
 }
 

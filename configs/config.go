@@ -37,6 +37,9 @@ type Config struct {
 	Queue       int           // requests that wait
 	QueueTokens int           // prompt tokens that wait
 
+	FirstToken time.Duration // that a request may wait for its first token
+	Answer     time.Duration // that a whole answer may take
+
 	EOS int // token that ends a text; -1 is what the model says
 
 	LogLevel  string
@@ -62,6 +65,8 @@ func Default() Config {
 		Sequences:   32,
 		Queue:       256,
 		QueueTokens: 1 << 17,
+		FirstToken:  time.Hour,
+		Answer:      24 * time.Hour,
 		EOS:         -1,
 		LogLevel:    "info",
 		LogFormat:   "text",
@@ -84,6 +89,7 @@ const (
 	StepTokensMax = 1 << 14
 	SequencesMax  = 1 << 10
 	QueueMax      = 1 << 16
+	TimeoutMax    = 7 * 24 * time.Hour
 )
 
 // Validate reports everything that is wrong at once; each error wraps ErrInvalid and names the setting.
@@ -129,6 +135,11 @@ func (c *Config) Validate() error {
 	}
 	if c.StepTime < 0 || c.StepTime > time.Hour {
 		wrong("step-time", "%v is not between 0 and 1h", c.StepTime)
+	}
+	for name, limit := range map[string]time.Duration{"first-token-timeout": c.FirstToken, "answer-timeout": c.Answer} {
+		if limit < time.Second || limit > TimeoutMax {
+			wrong(name, "%v is not between 1s and %v", limit, TimeoutMax)
+		}
 	}
 	within("threads", c.Threads, 1, ThreadsMax)
 	oneOf("kv-format", c.KVFormat, "f16", "q8", "f32")

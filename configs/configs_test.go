@@ -66,6 +66,8 @@ func TestValidate(t *testing.T) {
 		"step-tokens: 4": func(c *Config) { c.StepTokens = 4 },
 		"eos":            func(c *Config) { c.EOS = -2 },
 		"log-level":      func(c *Config) { c.LogLevel = "loud" },
+		"first-token-":   func(c *Config) { c.FirstToken = 0 },
+		"answer-timeout": func(c *Config) { c.Answer = TimeoutMax + 1 },
 		"data":           func(c *Config) { c.Data = "" },
 		"name":           func(c *Config) { c.Name = strings.Repeat("n", 64) },
 		"threads: 1025":  func(c *Config) { c.Threads = ThreadsMax + 1 },

@@ -36,6 +36,8 @@ func (c *Config) Settings() []Setting {
 		{Name: "sequences", Help: "sequences that decode together", Value: intValue{&c.Sequences}},
 		{Name: "queue", Help: "requests that may wait", Value: intValue{&c.Queue}},
 		{Name: "queue-tokens", Help: "prompt tokens that may wait", Value: intValue{&c.QueueTokens}},
+		{Name: "first-token-timeout", Help: "how long a request may wait for its first token before it gets 503", Value: durationValue{&c.FirstToken}},
+		{Name: "answer-timeout", Help: "how long a whole answer may take", Value: durationValue{&c.Answer}},
 		{Name: "eos", Help: "token that ends a text; -1 is what the model says", Value: intValue{&c.EOS}},
 		{Name: "log-level", Help: "debug, info, warn or error", Value: stringValue{&c.LogLevel}},
 		{Name: "log-format", Help: "text or json", Value: stringValue{&c.LogFormat}},

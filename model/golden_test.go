@@ -131,8 +131,8 @@ func TestPerplexityOfFormats(t *testing.T) {
 			reference = got
 		}
 		t.Logf("%-4s weights, %-3s keys and values: perplexity %.5f, %+.3f %%", c.format, c.kv, got, 100*(got/reference-1))
-		if got > reference*(1+c.worse) {
-			t.Errorf("%s: perplexity %.5f is more than %.1f %% above %.5f", c.format, got, 100*c.worse, reference)
+		if math.Abs(got/reference-1) > c.worse {
+			t.Errorf("%s: perplexity %.5f is more than %.1f %% away from %.5f", c.format, got, 100*c.worse, reference)
 		}
 	}
 }

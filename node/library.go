@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"polynode/api"
 	"polynode/configs"
 	"polynode/kernels"
 	"polynode/model"
@@ -45,6 +46,7 @@ type ImportOptions struct {
 	Format   kernels.Format
 	Replace  bool
 	EOS      int            // token that ends a text; -1 is the usual one
+	Chat     string         // prompt format of conversations; empty is what the folder's name or the preset says
 	Found    func([]string) // told what was found in the checkpoint, before anything is written
 	Progress func(store.Progress)
 }
@@ -57,7 +59,11 @@ func (l Library) Import(ctx context.Context, folder string, options ImportOption
 	}
 	defer source.Close()
 	var pieces []byte
-	findings := source.Findings()
+	chat, err := chatFormat(options.Chat, source.ChatHint())
+	if err != nil {
+		return store.Report{}, err
+	}
+	findings := append(source.Findings(), "conversations are written in the format "+chat)
 	if path := source.TokenizerPath(); path != "" {
 		var found string
 		if pieces, found, err = readTokenizer(source, path); err != nil {
@@ -77,7 +83,7 @@ func (l Library) Import(ctx context.Context, folder string, options ImportOption
 	}
 	weights := store.WeightsFunc(func(name model.Name) (store.Rows, error) { return source.Tensor(name) })
 	return l.Dir.Import(ctx, weights, store.Spec{
-		Config: config, Format: options.Format, Label: options.Name, Chat: source.ChatHint(),
+		Config: config, Format: options.Format, Label: options.Name, Chat: chat,
 		Provenance: store.Provenance{Source: "checkpoint", Notes: findings},
 		Tokenizer:  pieces,
 	}, store.Options{Name: options.Name, Replace: options.Replace, Progress: options.Progress})
@@ -125,13 +131,17 @@ func (l Library) Synthesise(ctx context.Context, preset configs.Preset, seed uin
 	if err != nil {
 		return store.Report{}, err
 	}
+	chat, err := chatFormat(options.Chat, preset.Chat)
+	if err != nil {
+		return store.Report{}, err
+	}
 	made, err := synth.New(config, seed)
 	if err != nil {
 		return store.Report{}, err
 	}
 	weights := store.WeightsFunc(func(name model.Name) (store.Rows, error) { return made.Tensor(name) })
 	return l.Dir.Import(ctx, weights, store.Spec{
-		Config: config, Format: options.Format, Label: options.Name, Chat: preset.Chat, Synthetic: true,
+		Config: config, Format: options.Format, Label: options.Name, Chat: chat, Synthetic: true,
 		Provenance: store.Provenance{Source: "preset " + preset.Name, Seed: seed},
 		Tokenizer:  pieces,
 	}, store.Options{Name: options.Name, Replace: options.Replace, Progress: options.Progress})
@@ -142,6 +152,15 @@ func presetConfig(p configs.Preset, pieces int) model.Config {
 		Layers: p.Layers, Heads: p.Heads, Embed: p.Embed, Inner: p.Inner, Vocab: p.Vocab, Pieces: pieces, Positions: p.Positions,
 		Activation: model.Activation(p.Activation), Epsilon: p.Epsilon, EOS: p.EOS, TiedHead: true,
 	}
+}
+
+// chatFormat is the wanted format, or the usual one of the model.
+func chatFormat(wanted, usual string) (string, error) {
+	if wanted == "" {
+		wanted = usual
+	}
+	format, err := api.ParseChatFormat(wanted)
+	return string(format), err
 }
 
 func withEOS(config model.Config, eos int) (model.Config, error) {

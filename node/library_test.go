@@ -115,3 +115,23 @@ func TestEOSOfTheSettings(t *testing.T) {
 		t.Errorf("with the third token as the end: %s, want %s", got, want)
 	}
 }
+
+// The format of conversations is what the folder's name says, unless the import says otherwise.
+func TestImportChoosesTheChatFormat(t *testing.T) {
+	library, err := OpenLibrary(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer library.Close()
+	folder := filepath.Join("..", "model", "demo", "checkpoint")
+	for wanted, want := range map[string]string{"": "plain", "chat": "chat", "multialpaca": "multialpaca"} {
+		options := ImportOptions{Name: "m" + wanted, Format: kernels.Q4, EOS: -1, Chat: wanted}
+		report, err := library.Import(t.Context(), folder, options)
+		if err != nil || report.Manifest.Chat != want {
+			t.Errorf("wanted %q: format %q, %v; want %q", wanted, report.Manifest.Chat, err, want)
+		}
+	}
+	if _, err := library.Import(t.Context(), folder, ImportOptions{Name: "x", Format: kernels.Q4, EOS: -1, Chat: "llama"}); err == nil {
+		t.Error("a format that does not exist was accepted")
+	}
+}

@@ -264,6 +264,7 @@ func (n *Node) serve(ctx context.Context) error {
 			ID: n.info.Model, Created: time.Now(), Context: config.Positions, StopIDs: []int32{eos},
 			Chat: api.ChatFormat(n.model.Chat()), Digest: n.model.Digest().String(), Synthetic: n.model.Synthetic(),
 		},
+		Limits: api.Limits{First: n.config.FirstToken, Total: n.config.Answer},
 		Status: func() any { return n.Status() },
 		Page:   web.Handler(),
 	})

@@ -21,9 +21,9 @@ import (
 
 func newModelImport() *cobra.Command {
 	var (
-		name, quant, preset string
-		seed                uint64
-		replace             bool
+		name, quant, preset, chat string
+		seed                      uint64
+		replace                   bool
 	)
 	cmd := &cobra.Command{
 		Use:   "import [FOLDER]",
@@ -47,6 +47,7 @@ what a machine can do before downloading 28 GB.`,
 	settings := addSettings(cmd, "data", "eos")
 	cmd.Flags().StringVar(&name, "name", "", "name in the library; by default that of the folder")
 	cmd.Flags().StringVar(&quant, "quant", "q8", "weight format: q8, q4, bf16 or f32")
+	cmd.Flags().StringVar(&chat, "chat-format", "", "how conversations become prompts: plain, multialpaca or chat; by default what the folder's name says")
 	cmd.Flags().StringVar(&preset, "synthetic", "", "make random weights in the shape of this published model instead of reading a folder")
 	cmd.Flags().Uint64Var(&seed, "seed", 1, "of synthetic weights")
 	cmd.Flags().BoolVar(&replace, "replace", false, "let the name leave another model")
@@ -61,7 +62,7 @@ what a machine can do before downloading 28 GB.`,
 		return withLibrary(settings, func(library node.Library, config configs.Config) error {
 			bar := newByteBar("packing")
 			options := node.ImportOptions{
-				Name: name, Format: format, Replace: replace, EOS: config.EOS,
+				Name: name, Format: format, Replace: replace, EOS: config.EOS, Chat: chat,
 				Found: func(findings []string) {
 					for _, finding := range findings {
 						fmt.Fprintln(cmd.OutOrStdout(), "  "+finding)

@@ -28,7 +28,7 @@ or SIGTERM ends it at once.`,
 		Args: exactArgs(0, "no arguments"),
 	}
 	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "hosts", "origins", "drain", "threads",
-		"kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "queue", "queue-tokens", "eos", "log-level", "log-format")
+		"kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "queue", "queue-tokens", "first-token-timeout", "answer-timeout", "eos", "log-level", "log-format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()
 		if err != nil {
