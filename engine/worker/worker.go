@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"polynode/engine"
@@ -19,6 +20,7 @@ import (
 var (
 	ErrEpoch = errors.New("step of another epoch") // the step belongs to a plan that this rank does not follow
 	ErrIdle  = errors.New("no plan assigned")
+	ErrFault = errors.New("weights cannot be read any more: their file was cut or its disk failed")
 )
 
 // Options are what a worker is made of. Source, Network and Pool stay the caller's.
@@ -103,10 +105,28 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		return err
 	}
 	w.links.Begin(step.ID, time.Now().Add(w.options.StepTimeout))
-	if err := w.run(step, out); err != nil {
+	if err := w.guarded(step, out); err != nil {
 		return errors.Join(err, w.links.Close())
 	}
 	return nil
+}
+
+// guarded is run with an error for weights that can be read no more: they are mapped, so a file that somebody cut or a disk that
+// failed faults in the middle of a product. Any other panic goes on.
+func (w *Worker) guarded(step *engine.Step, out *engine.Output) (err error) {
+	previous := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(previous)
+		if v := recover(); v != nil {
+			cause, _ := v.(error)
+			var fault interface{ Addr() uintptr }
+			if !errors.As(cause, &fault) {
+				panic(v)
+			}
+			err = fmt.Errorf("%w at %#x", ErrFault, fault.Addr())
+		}
+	}()
+	return w.run(step, out)
 }
 
 func (w *Worker) run(step *engine.Step, out *engine.Output) error {

@@ -1,6 +1,9 @@
 package pool
 
-import "runtime"
+import (
+	"runtime"
+	"runtime/debug"
+)
 
 // How long a thread spins before it parks. One turn is a few nanoseconds; every yieldEvery turns it lets other goroutines
 // run, so a spinning thread never starves the rest of the program. The whole is some tens of microseconds: longer than the
@@ -10,8 +13,10 @@ const (
 	yieldEvery = 1 << 8
 )
 
-// work is the life of a worker.
+// work is the life of a worker. Tasks may read mapped files: a file that somebody cut or a disk that failed should end as a panic of
+// the part, which Run hands on, and not as the end of the process.
 func (p *Pool) work() {
+	debug.SetPanicOnFault(true)
 	for turn := 0; !p.stop.Load(); turn++ {
 		if p.step() {
 			turn = 0
