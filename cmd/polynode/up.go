@@ -63,6 +63,6 @@ func greet(out io.Writer, info node.Info) {
 	fmt.Fprintf(out, "  model   %s, %s parameters, %s in %s\n", model, info.ParametersText(), info.WeightBytes, info.Format)
 	fmt.Fprintf(out, "  memory  %s for keys and values (%s): room for %d tokens, context %d\n\n", info.KVBytes, info.KVFormat, info.KVTokens, info.Context)
 	fmt.Fprintf(out, "  page    %s/\n", info.URL)
-	fmt.Fprintf(out, "  try     curl %s/v1/completions -H 'Content-Type: application/json'%s \\\n            -d '{\"prompt\": \"%s\", \"max_tokens\": 40}'\n\n", info.URL, info.AuthHint(), info.ExamplePrompt)
+	fmt.Fprintf(out, "  try     curl %s/v1/completions -H 'Content-Type: application/json'%s \\\n            -d '{\"prompt\": \"%s\", \"max_tokens\": 40, \"temperature\": 0}'\n\n", info.URL, info.AuthHint(), info.ExamplePrompt)
 	fmt.Fprintf(out, "  Ctrl-C stops it.\n\n")
 }

@@ -23,7 +23,7 @@ func TestGreeting(t *testing.T) {
 	greet(&out, info)
 	for _, want := range []string{
 		"cluster of one", "big (SYNTHETIC", "13.9 B parameters", "7.0 GiB in q4", "room for 1296 tokens", "context 2048", "page    http://127.0.0.1:8080/\n",
-		"curl http://127.0.0.1:8080/v1/completions", "Authorization: Bearer", `"prompt": "Alle Menschen"`,
+		"curl http://127.0.0.1:8080/v1/completions", "Authorization: Bearer", `"prompt": "Alle Menschen", "max_tokens": 40, "temperature": 0}`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the greeting lacks %q:\n%s", want, &out)
