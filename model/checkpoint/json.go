@@ -12,6 +12,7 @@ import (
 // so is anything after the object. Errors wrap ErrFormat or are visit's.
 func eachField(text []byte, visit func(name string, value json.RawMessage) error) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber() // numbers stay text: an error about one that does not fit would repeat all of it
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
 		return fmt.Errorf("%w: not a JSON object%s", ErrFormat, cause(err))
 	}
