@@ -48,7 +48,9 @@ func TestDrainAnswersOnItsPort(t *testing.T) {
 		many <- answer.Status + string(text)
 	}()
 	for n.engine.Stats().Running < 2 {
-		time.Sleep(time.Millisecond)
+		if err := n.engine.Probe(t.Context()); err != nil { // waits for a step
+			t.Fatal(err)
+		}
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Stop(context.WithoutCancel(t.Context())) }()
