@@ -27,7 +27,7 @@ type completionRequest struct {
 	Model             string          `json:"model,omitempty"`
 	Prompt            any             `json:"prompt,omitempty"`
 	Messages          []message       `json:"messages,omitempty"`
-	MaxTokens         int             `json:"max_tokens,omitempty"`
+	MaxTokens         *int            `json:"max_tokens,omitempty"`
 	Temperature       *float64        `json:"temperature,omitempty"`
 	TopP              *float64        `json:"top_p,omitempty"`
 	TopK              *int            `json:"top_k,omitempty"`
@@ -36,7 +36,7 @@ type completionRequest struct {
 	Seed              *int64          `json:"seed,omitempty"`
 	Stop              []string        `json:"stop,omitempty"`
 	N                 int             `json:"n,omitempty"`
-	NumBeams          int             `json:"num_beams,omitempty"`
+	NumBeams          *int            `json:"num_beams,omitempty"`
 	EarlyStopping     *bool           `json:"early_stopping,omitempty"`
 	LengthPenalty     *float64        `json:"length_penalty,omitempty"`
 	IgnoreEOS         bool            `json:"ignore_eos,omitempty"`

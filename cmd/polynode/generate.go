@@ -38,7 +38,7 @@ func addSampling(cmd *cobra.Command, maxTokens int) *samplingFlags {
 
 // request is a body with the flags that were given.
 func (s *samplingFlags) request() completionRequest {
-	r := completionRequest{MaxTokens: s.maxTokens, Temperature: &s.temperature, Stop: s.stop}
+	r := completionRequest{MaxTokens: &s.maxTokens, Temperature: &s.temperature, Stop: s.stop}
 	if s.flags.Changed("top-p") {
 		r.TopP = &s.topP
 	}
@@ -97,8 +97,8 @@ Without --url the model runs inside this process; with it a server is asked.`,
 		}
 		request := sampling.request()
 		request.Prompt, request.IgnoreEOS = prompt, ignoreEOS
-		if beams != 1 {
-			request.NumBeams, request.EarlyStopping, request.LengthPenalty = beams, &early, &lengthPenalty
+		if cmd.Flags().Changed("num-beams") && beams != 1 {
+			request.NumBeams, request.EarlyStopping, request.LengthPenalty = &beams, &early, &lengthPenalty
 		}
 		err = generate(cmd.Context(), cmd.OutOrStdout(), c, request, echo, showStats)
 		return joinStop(err, stop)

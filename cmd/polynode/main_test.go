@@ -58,6 +58,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		{[]string{"up", "--http", "0.0.0.0:0"}, "api-key"},
 		{[]string{"up", "--model", "absent"}, "polynode model ls"},
 		{[]string{"model", "import"}, "--synthetic"},
+		{[]string{"modle"}, "(model?)"},
+		{[]string{"model", "imprt"}, "(import?)"},
+		{[]string{"generate", "x", "--num-beams", "0"}, "num_beams"},
 		{[]string{"model", "import", "x", "--quant", "q3"}, "q3"},
 		{[]string{"model", "import", "--synthetic", "gpt-5"}, "polylm-13b"},
 		{[]string{"model", "import", "no-such-folder"}, "no-such-folder"},
@@ -72,8 +75,10 @@ func TestMistakesAreNamed(t *testing.T) {
 			t.Errorf("polynode %s: error %v, want one that says %q", strings.Join(c.args, " "), err, c.want)
 		}
 	}
-	if code := run(t.Context(), []string{"generate"}); code != exitUsage {
-		t.Errorf("a usage error exits with %d", code)
+	for _, args := range [][]string{{"generate"}, {"serve"}, {"model", "imprt"}, {"up", "--bogus"}} {
+		if code := run(t.Context(), args); code != exitUsage {
+			t.Errorf("polynode %s exits with %d", strings.Join(args, " "), code)
+		}
 	}
 }
 
@@ -164,7 +169,7 @@ func TestChatAnswersPlainInput(t *testing.T) {
 		in:     plainLines{newReader("/system be brief\nAlle Menschen sind \\\nfrei und\n/history\n/nothing\n")},
 		out:    new(bytes.Buffer),
 	}
-	talk.request.MaxTokens = 5
+	talk.request.MaxTokens = new(5)
 	if err := talk.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ func newModel() *cobra.Command {
 		Short:   "Import, list, show, verify and remove packed models",
 		Example: "  polynode model import ~/polylm-13b --quant q4\n  polynode model ls\n  polynode model verify polylm-13b",
 	}
+	onlyVerbs(cmd)
 	cmd.AddCommand(newModelImport(), newModelList(), newModelShow(), newModelVerify(), newModelRemove())
 	return cmd
 }

@@ -51,21 +51,39 @@ func newRoot() *cobra.Command {
 		Long: `polynode serves PolyLM, the 18-language model family, behind an OpenAI-style HTTP endpoint.
 
 Start here:
-  polynode up                                   serve the demo model that is in this binary
-  polynode generate "Alle Menschen sind frei und"
-  polynode model import ~/polylm-13b --quant q4 make a published checkpoint ready
-  polynode up --model polylm-13b                and serve it
+  polynode up                                      serve the demo model that is in this binary
+  polynode generate "Alle Menschen sind frei und"  let it continue a text
+  polynode model import ~/polylm-13b --quant q4    make a published checkpoint ready
+  polynode up --model polylm-13b                   and serve it
 
 Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key of the file given with --config
 (kv-memory); a flag wins over the environment, the environment over the file.`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 	})
+	onlyVerbs(root)
 	root.AddCommand(newUp(), newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newVersion())
 	return root
+}
+
+// onlyVerbs makes a command that does nothing itself explain itself, or name the word that is none of its verbs.
+func onlyVerbs(cmd *cobra.Command) {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf(" (%s?)", strings.Join(near, ", "))
+		}
+		return fmt.Errorf("%w: %s has no verb %q%s; see %s --help", errUsage, cmd.CommandPath(), args[0], hint, cmd.CommandPath())
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 // settingFlags are the settings of a node as flags of a verb.

@@ -90,6 +90,9 @@ func TestPromptFromStandardInput(t *testing.T) {
 	if want := "Alle Menschen sind frei und gleich an Würde\n"; err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
+	if got, err := polynode(t, t.TempDir(), "", "generate", "--max-tokens", "0", "Alle"); err != nil || got != "Alle\n" {
+		t.Errorf("no tokens wanted: got %q, %v", got, err)
+	}
 	if _, err := polynode(t, t.TempDir(), strings.Repeat("a", promptMax+1), "generate", "-"); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("a prompt over the limit: %v", err)
 	}

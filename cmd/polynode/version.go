@@ -42,7 +42,10 @@ func newVersion() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(info)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "polynode %s %s\n%s %s/%s, %s kernels\n", info.Version, info.Revision, info.Go, info.OS, info.Arch, info.Kernels)
+			if info.Revision != "" {
+				info.Version += " " + info.Revision
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "polynode %s\n%s %s/%s, %s kernels\n", info.Version, info.Go, info.OS, info.Arch, info.Kernels)
 			return nil
 		},
 	}
