@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/shirou/gopsutil/v4/mem"
 
@@ -30,24 +28,11 @@ func availableMemory() (int64, error) {
 		return 0, fmt.Errorf("measure memory: %w", err)
 	}
 	available := int64(min(machine.Available, math.MaxInt64))
-	if limit, ok := readCgroup("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"); ok {
-		used, _ := readCgroup("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
-		available = min(available, max(limit-used, 0))
+	membership, _ := os.ReadFile("/proc/self/cgroup") // not there: not Linux, no groups
+	if allowed, ok := cgroupAvailable("/sys/fs/cgroup", string(membership)); ok {
+		available = min(available, allowed)
 	}
 	return available, nil
-}
-
-// readCgroup reads the first of the files that holds a number; "max" is no limit.
-func readCgroup(paths ...string) (int64, bool) {
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		return n, err == nil
-	}
-	return 0, false
 }
 
 // kvBudget is what decides how many KV blocks there are.
@@ -75,6 +60,9 @@ func (b kvBudget) blocks() (int, error) {
 	blocks := int(min(take/b.blockBytes, int64(b.blocksMax)))
 	if blocks < b.blocksMin {
 		need := int64(b.blocksMin) * b.blockBytes
+		if b.wanted > 0 {
+			return 0, fmt.Errorf("%w: kv-memory is %s, and one full context needs %s for keys and values", ErrMemory, b.wanted, configs.Bytes(need))
+		}
 		return 0, fmt.Errorf("%w: one full context needs %s for keys and values, and %s are left of %s available after the model's %s; free %s, or try --kv-format q8 or a smaller --quant at import",
 			ErrMemory, configs.Bytes(need), configs.Bytes(take), configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(need-take))
 	}

@@ -30,6 +30,10 @@ func TestBlocksFollowTheBudget(t *testing.T) {
 	if _, err := wanted.blocks(); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "missing") {
 		t.Errorf("more wanted than there is: %v", err)
 	}
+	wanted.wanted = 1 << 20
+	if _, err := wanted.blocks(); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "kv-memory is 1.0 MiB") {
+		t.Errorf("less wanted than one context needs: %v", err)
+	}
 	tiny := base
 	tiny.blockBytes, tiny.blocksMax = 1024, 50
 	tiny.blocksMin = 10
