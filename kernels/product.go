@@ -31,7 +31,10 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 	work.leaf = newLeafRounder(m)
 	for p := p0; p < p1; p++ {
 		for t := 0; t < x.t; t += tileT {
-			clamped += work.mul(out[t*stride+p*PanelRows:], stride, m, x, p, t)
+			tile := out[t*stride+p*PanelRows:]
+			if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t)) {
+				clamped += work.mul(tile, stride, m, x, p, t)
+			}
 		}
 	}
 	return clamped

@@ -29,7 +29,10 @@ const importTable = `
 1 transport
 1 shard
 
-0 kernels
+0 kernels              kernels/internal/avx2 kernels/internal/avx512 kernels/internal/neon
+0 kernels/internal/avx2
+0 kernels/internal/avx512
+0 kernels/internal/neon
 0 kernels/pool
 0 tokenizer
 0 configs
@@ -55,7 +58,7 @@ var homes = Homes{
 	"go.yaml.in/yaml/v3":                  {"configs"},
 	"github.com/shirou/gopsutil/v4":       {"node"},
 	"golang.org/x/sync":                   {"model/store", "node", "transport/collective"},
-	"golang.org/x/sys":                    {"model/checkpoint", "model/store"},
+	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store"},
 	"golang.org/x/term":                   {"cmd/polynode"},
 	"google.golang.org/protobuf":          {"tokenizer"},
 

@@ -1,0 +1,6 @@
+//go:build !amd64 && !arm64
+
+package kernels
+
+// mulTile reports that there is no faster tier than the generic one.
+func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int) bool { return false }
