@@ -76,7 +76,7 @@ var homes = Homes{
 
 // pure is the code that decides and computes; the shells around it act.
 var pure = Pure{
-	"kernels":       nil,
+	"kernels":       {"os"}, // one environment variable, when the process starts
 	"shard":         nil,
 	"engine/sample": nil,
 
