@@ -13,11 +13,27 @@ import (
 type Activations struct {
 	t, k, blocks int
 
-	rows  []float32      // (t, blocks*BlockK), zero behind K
-	quant [][BlockK]int8 // (blocks, t)
-	scale []float32      // (blocks, t)
-	sum   []int32        // (blocks, t), the sum of a block's quants
-	pairs [][2]pairs     // (blocks, t), the quants as the generic Q4 product multiplies by them
+	rows []float32 // (t, blocks*BlockK), zero behind K
+
+	// Per row and block, at index unit(b, t): tiles of tileT rows one after another, the last one with what rows are left, and
+	// inside a tile (blocks, rows of the tile), so that a product with one tile reads each of these from front to back.
+	quant [][BlockK]int8
+	scale []float32
+	sum   []int32    // of the block's quants
+	start []int32    // -128*sum, which takes the 128 out of a dot product with weights stored as w+128
+	pairs [][2]pairs // the quants as the generic Q4 product multiplies by them
+}
+
+// tileT is the number of rows of x that are multiplied together: a block's weights are unpacked once for all of them.
+const tileT = 8
+
+// tileWidth is the number of rows in the tile of row t: tileT, or what is left for the last tile.
+func (x *Activations) tileWidth(t int) int { return min(tileT, x.t-t&^(tileT-1)) }
+
+// unit is the index of block b of row t in what is kept per row and block. From one block of a row to the next it grows by
+// tileWidth(t), from one row of a tile to the next by one.
+func (x *Activations) unit(b, t int) int {
+	return t&^(tileT-1)*x.blocks + b*x.tileWidth(t) + t&(tileT-1)
 }
 
 // Reset makes room for t rows of k inputs. The rows' content is undefined until it is written; what pads K to a
@@ -32,6 +48,7 @@ func (x *Activations) Reset(t, k int) {
 	x.quant = grow(x.quant, units)
 	x.scale = grow(x.scale, units)
 	x.sum = grow(x.sum, units)
+	x.start = grow(x.start, units)
 	x.pairs = grow(x.pairs, units)
 	if padded := x.blocks * BlockK; padded > k {
 		for row := range t {
@@ -76,8 +93,9 @@ func (x *Activations) Quantise(lo, hi int) {
 	}
 	for t := lo; t < hi; t++ {
 		for b := range x.blocks {
-			unit := b*x.t + t
+			unit := x.unit(b, t)
 			x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], x.block(t, b))
+			x.start[unit] = -128 * x.sum[unit]
 			pairQuants(&x.pairs[unit], &x.quant[unit])
 		}
 	}

@@ -15,7 +15,7 @@ func TestQuantiseIsTheSpecification(t *testing.T) {
 				for r := range tokens {
 					want := specQuantise(x.Row(r))
 					for i, q := range want.q {
-						if got := x.quant[i/BlockK*tokens+r][i%BlockK]; int(got) != q {
+						if got := x.quant[x.unit(i/BlockK, r)][i%BlockK]; int(got) != q {
 							t.Fatalf("(%d, %d) row %d: q[%d] of %g is %d, want %d", tokens, k, r, i, x.Row(r)[i], got, q)
 						}
 					}

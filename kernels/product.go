@@ -40,9 +40,6 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 	return clamped
 }
 
-// tileT is the number of rows of x that are multiplied together: a block's weights are unpacked once for all of them.
-const tileT = 8
-
 // tile is the working memory of one panel times tileT rows of x.
 type tile struct {
 	leaf   leafRounder
@@ -76,7 +73,7 @@ func (w *tile) mul(out []int32, stride int, m *Matrix, x *Activations, p, t int)
 
 // addBlock adds the contributions of one block of weights to acc, for rows [t, t+n) of x.
 func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
-	unit := b*x.t + t
+	unit := x.unit(b, t)
 	switch f {
 	case Q4:
 		w.startDots(x.sum[unit:unit+n], 8, q4Excess)
