@@ -92,7 +92,8 @@ func (x *Activations) Quantise(lo, hi int) {
 		panic(fmt.Sprintf("kernels: quantise rows [%d, %d) of %d", lo, hi, x.t))
 	}
 	for t := lo; t < hi; t++ {
-		for b := range x.blocks {
+		width := x.blocks * BlockK
+		for b := leadQuantise(x, t, 0, x.rows[t*width:(t+1)*width]); b < x.blocks; b++ {
 			unit := x.unit(b, t)
 			x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], x.block(t, b))
 			x.start[unit] = -128 * x.sum[unit]

@@ -179,11 +179,12 @@ func Combine(out, parts []float32, stride, n int) {
 		part := parts[b*stride : b*stride+2+len(out)]
 		w := Exp(part[0] - m)
 		sum += float32(part[1] * w)
-		for i, v := range part[2:] {
-			out[i] += float32(v * w)
+		acc := part[2:]
+		for i := leadAddScaled(out, acc, w); i < len(out); i++ {
+			out[i] += float32(acc[i] * w)
 		}
 	}
-	for i, v := range out {
-		out[i] = v / sum
+	for i := leadDivide(out, sum); i < len(out); i++ {
+		out[i] /= sum
 	}
 }

@@ -52,8 +52,8 @@ func Exp(x float32) float32 {
 
 // ExpAll replaces each x by Exp(x).
 func ExpAll(x []float32) {
-	for i, v := range x {
-		x[i] = Exp(v)
+	for i := leadExp(x); i < len(x); i++ {
+		x[i] = Exp(x[i])
 	}
 }
 
@@ -68,7 +68,8 @@ const (
 //
 // computed as x / (1 + Exp((x*geluSlope) * (1 + geluCubic*(x*x)))), each step rounded to float32.
 func GELU(x []float32) {
-	for i, v := range x {
+	for i := leadGELU(x); i < len(x); i++ {
+		v := x[i]
 		cubic := float32(geluCubic*float32(v*v)) + 1
 		x[i] = v / (1 + Exp(float32(v*geluSlope)*cubic))
 	}
@@ -110,7 +111,8 @@ func erfc(z float32) float32 {
 //
 // each step rounded to float32. The tail of negative x keeps its relative precision.
 func GELUErf(x []float32) {
-	for i, v := range x {
+	for i := leadGELUErf(x); i < len(x); i++ {
+		v := x[i]
 		z := float32(math.Float32frombits(math.Float32bits(v)&0x7fffffff) * sqrtHalf)
 		e := erfc(z)
 		if !(v < 0) {

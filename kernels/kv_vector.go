@@ -13,11 +13,13 @@ func storeVector(f KVFormat, dst []byte, src []float32) {
 			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
 		}
 	case KVF16:
-		for i, x := range src {
-			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
+		for i := leadStoreHalves(dst, src); i < len(src); i++ {
+			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(src[i]))
 		}
 	case KVQ8:
 		scales := dst[len(src):]
+		done := leadStoreGroups(dst, scales, src)
+		dst, scales, src = dst[done*kvGroup:], scales[2*done:], src[done*kvGroup:]
 		for len(src) > 0 {
 			n := min(kvGroup, len(src))
 			storeGroup(dst[:n], scales, src[:n])
@@ -45,9 +47,12 @@ func loadVector(f KVFormat, dst []float32, src []byte) {
 			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
 		}
 	case KVF16:
-		loadHalves(dst, src)
+		done := leadLoadHalves(dst, src)
+		loadHalves(dst[done:], src[2*done:])
 	case KVQ8:
 		scales := src[len(dst):]
+		done := leadLoadGroups(dst, src, scales)
+		dst, src, scales = dst[done*kvGroup:], src[done*kvGroup:], scales[2*done:]
 		for len(dst) > 0 {
 			n := min(kvGroup, len(dst))
 			scale := F16ToF32(binary.LittleEndian.Uint16(scales))

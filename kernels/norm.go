@@ -24,20 +24,20 @@ func LayerNorm(dst, x, w, b []float32, eps float32) {
 	n := len(x)
 	dst, w, b = dst[:n], w[:n], b[:n]
 	var sum [lanes]float32
-	for i, v := range x {
-		sum[i%lanes] += v
+	for i := leadSum(&sum, x); i < n; i++ {
+		sum[i%lanes] += x[i]
 	}
 	mean := laneSum(&sum) / float32(n)
 	var squares [lanes]float32
-	for i, v := range x {
-		d := v - mean
+	for i := leadSquares(&squares, x, mean); i < n; i++ {
+		d := x[i] - mean
 		squares[i%lanes] += float32(d * d)
 	}
 	variance := laneSum(&squares) / float32(n)
 	// The square root of a float32 taken in float64 and rounded is the correctly rounded float32 root.
 	inv := 1 / float32(math.Sqrt(float64(variance+eps)))
-	for i, v := range x {
-		y := float32((v - mean) * inv)
+	for i := leadNormalise(dst, x, w, b, mean, inv); i < n; i++ {
+		y := float32((x[i] - mean) * inv)
 		dst[i] = float32(y*w[i]) + b[i]
 	}
 }

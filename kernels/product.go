@@ -192,15 +192,15 @@ func roundToInt(x float32) int32 {
 func Finish(dst []float32, sums []int32, exponent int, bias []float32) {
 	sums = sums[:len(dst)]
 	unit := float32(math.Ldexp(1, -exponent))
-	if bias == nil {
-		for i, v := range sums {
-			dst[i] = float32(v) * unit
-		}
-		return
+	if bias != nil {
+		bias = bias[:len(dst)]
 	}
-	bias = bias[:len(dst)]
-	for i, v := range sums {
-		dst[i] = float32(float32(v)*unit) + bias[i]
+	for i := leadFinish(dst, sums, unit, bias); i < len(dst); i++ {
+		y := float32(float32(sums[i]) * unit)
+		if bias != nil {
+			y += bias[i]
+		}
+		dst[i] = y
 	}
 }
 

@@ -3,8 +3,8 @@ package kernels
 // Add adds src to dst element by element, in float32: the residual connection.
 func Add(dst, src []float32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] += v
+	for i := leadAdd(dst, src); i < len(dst); i++ {
+		dst[i] += src[i]
 	}
 }
 
@@ -12,7 +12,7 @@ func Add(dst, src []float32) {
 // such additions changes the result, and none of them can overflow (see Matrix).
 func AddSums(dst, src []int32) {
 	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] += v
+	for i := leadAddSums(dst, src); i < len(dst); i++ {
+		dst[i] += src[i]
 	}
 }
