@@ -177,9 +177,9 @@ func (f *fakeModel) target(chain uint64, token int32, top int) (t Target) {
 	if token < 0 {
 		return t
 	}
-	c := f.choose(chain, &sample.Ask{Target: token, Top: top})
 	logits(f.row, chain)
-	return Target{Logprob: c.TargetLogprob, Rank: 1 + sample.Above(f.row, 0, token, c.TargetLogit), Top: c.Top}
+	c := f.choose(chain, &sample.Ask{Target: token, TargetLogit: f.row[token], Top: top})
+	return Target{Logprob: c.TargetLogprob, Rank: c.TargetRank, Top: c.Top}
 }
 
 // reference is what a request must give, computed token by token, without blocks, steps or company: the events of its prompt

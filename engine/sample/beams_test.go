@@ -50,7 +50,7 @@ func run(t testing.TB, options BeamOptions, prompt []int32, row func(tokens []in
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s Scratch
+	var s selection
 	for steps := 0; !b.Over(); steps++ {
 		if steps > options.MaxTokens {
 			t.Fatalf("not over after %d steps", steps)
@@ -60,7 +60,7 @@ func run(t testing.TB, options BeamOptions, prompt []int32, row func(tokens []in
 			if len(beam.Tokens) != steps {
 				t.Fatalf("beam %d has %d tokens after %d steps", i, len(beam.Tokens), steps)
 			}
-			tops[i] = s.TopM(nil, row(append(slices.Clone(prompt), beam.Tokens...)), 0, b.Want())
+			tops[i] = topM(&s, row(append(slices.Clone(prompt), beam.Tokens...)), 0, b.Want())
 		}
 		b.Advance(func(i int) []Candidate { return tops[i] })
 	}

@@ -3,6 +3,7 @@ package sample
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // golden is 2^64 divided by the golden ratio, the increment of SplitMix64.
@@ -56,33 +57,31 @@ var bounds = func() (b [65]float64) {
 // the softmax (Gumbel-max; Maddison, Tarlow, Minka 2014).
 type noisy struct {
 	token int32
+	logit float32
 	sum   float64
 }
 
 // none loses against every token.
-var none = noisy{-1, math.Inf(-1)}
+var none = noisy{-1, 0, math.Inf(-1)}
 
 // better keeps the larger sum, of equal ones the smaller token.
 func (a noisy) better(b noisy) bool {
 	return a.sum > b.sum || a.sum == b.sum && a.token >= 0 && (b.token < 0 || a.token < b.token)
 }
 
-// draw samples from softmax(logits/temperature) over a slice of the vocabulary.
+// draw samples from softmax(logits/temperature) over pieces of the vocabulary: best is the winner of the pieces before, at first
+// none, and the result that of all. The order of the pieces does not matter.
 //
-// The likeliest token goes first, so that for most others a glance at the leading bits of the hash shows that they cannot win;
-// only a few need logarithms. What wins does not depend on it.
-func draw(logits []float32, lo int, cold float64, n noise) noisy {
-	most, found := largest(logits)
-	if !found {
-		return none
-	}
-	best := none
-	for i, l := range logits {
-		if l == most {
-			token := int32(lo + i)
-			best = noisy{token, scaled(l, cold) + gumbel(n.hash(token))}
-			break
+// The likeliest token of the first piece goes first, so that for most others a glance at the leading bits of the hash shows that
+// they cannot win; only a few need logarithms. What wins does not depend on it.
+func draw(best noisy, logits []float32, lo int, cold float64, n noise) noisy {
+	if best.token < 0 {
+		most, found := largest(logits)
+		if !found {
+			return best
 		}
+		token := int32(lo + slices.Index(logits, most))
+		best = noisy{token, most, scaled(most, cold) + gumbel(n.hash(token))}
 	}
 	for i, l := range logits {
 		x := scaled(l, cold)
@@ -95,7 +94,7 @@ func draw(logits []float32, lo int, cold float64, n noise) noisy {
 		if bound(h) < gap {
 			continue
 		}
-		if c := (noisy{token, x + gumbel(h)}); c.better(best) {
+		if c := (noisy{token, l, x + gumbel(h)}); c.better(best) {
 			best = c
 		}
 	}

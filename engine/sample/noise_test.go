@@ -15,7 +15,7 @@ func drawPlainly(logits []float32, lo int, cold float64, n noise) noisy {
 			continue
 		}
 		token := int32(lo + i)
-		if c := (noisy{token, scaled(l, cold) + gumbel(n.hash(token))}); c.better(best) {
+		if c := (noisy{token, l, scaled(l, cold) + gumbel(n.hash(token))}); c.better(best) {
 			best = c
 		}
 	}
@@ -33,14 +33,14 @@ func TestDrawLeavesNothingOut(t *testing.T) {
 		lo := rapid.IntRange(0, 1000).Draw(t, "lo")
 		cold := 1 / rapid.Float64Range(0.01, 50).Draw(t, "temperature")
 		n := newNoise(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(0, 2047).Draw(t, "position"))
-		whole := draw(logits, lo, cold, n)
+		whole := draw(none, logits, lo, cold, n)
 		if want := drawPlainly(logits, lo, cold, n); whole != want {
 			t.Fatalf("drew %v, want %v", whole, want)
 		}
 		joined := none
 		cuts := cut(t, len(logits))
 		for i := range cuts[1:] {
-			if d := draw(logits[cuts[i]:cuts[i+1]], lo+cuts[i], cold, n); d.better(joined) {
+			if d := draw(none, logits[cuts[i]:cuts[i+1]], lo+cuts[i], cold, n); d.better(joined) {
 				joined = d
 			}
 		}
@@ -106,7 +106,7 @@ func BenchmarkDraw(b *testing.B) {
 	b.ReportAllocs()
 	position := 0
 	for b.Loop() {
-		draw(logits, 0, 1, newNoise(1, position))
+		draw(none, logits, 0, 1, newNoise(1, position))
 		position++
 	}
 }

@@ -78,6 +78,12 @@ func (p *Params) topK() int {
 // filtered tells whether the token is drawn from a list of candidates instead of the whole vocabulary.
 func (p *Params) filtered() bool { return p.topK() > 0 || p.nucleus() || p.MinP > 0 }
 
+// draws tells whether the token is drawn from the whole vocabulary.
+func (p *Params) draws() bool { return !p.Greedy() && !p.filtered() }
+
+// hot tells whether top-p needs the mass of the whole vocabulary.
+func (p *Params) hot() bool { return !p.Greedy() && p.nucleus() && p.topK() == 0 }
+
 // heat is the temperature that is used.
 func (p *Params) heat() float32 { return max(p.Temperature, TemperatureMin) }
 

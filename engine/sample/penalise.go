@@ -1,114 +1,106 @@
 package sample
 
-import "math"
+import (
+	"cmp"
+	"math"
+	"slices"
+)
 
-// touched is the set of tokens whose logits Penalise has to look at: a hash table of the scratch.
-type touched struct {
-	slots   []int32 // index into entries plus 1; 0 is empty; the length is a power of two
-	entries []entry
+// changes is what the parameters of a row do to the logits of some tokens.
+type changes struct {
+	list   []change // by token
+	biases []Bias   // by token, those of equal tokens in their order
+	table  table
 }
 
-type entry struct {
-	token int32
-	count int32   // in the output
-	seen  bool    // in prompt or output
-	raw   float32 // the logit before it was changed
+// change is what happens to one token's logit.
+type change struct {
+	token  int32
+	count  int32   // in the output
+	seen   bool    // in prompt or output
+	banned bool    // whatever its logit
+	biases int32   // how many of biases, from first on, are its
+	first  int32   //
+	raw    float32 // the logit before it was changed; set by apply
 }
 
-// reset empties the table and makes room for n tokens.
-func (t *touched) reset(n int) {
-	size := 16
-	for size < 2*n {
-		size *= 2
-	}
-	if len(t.slots) < size {
-		t.slots = make([]int32, size)
-		t.entries = make([]entry, 0, size/2)
-		return
-	}
-	clear(t.slots)
-	t.entries = t.entries[:0]
-}
-
-// find returns the entry of a token, or nil; with add, an absent one is added.
-func (t *touched) find(token int32, add bool) *entry {
-	if len(t.slots) == 0 {
-		return nil
-	}
-	mask := uint32(len(t.slots) - 1)
-	for at := uint32(token) * 0x9e3779b1 >> 8 & mask; ; at = (at + 1) & mask {
-		i := t.slots[at]
-		if i == 0 {
-			if !add {
-				return nil
-			}
-			t.entries = append(t.entries, entry{token: token})
-			t.slots[at] = int32(len(t.entries))
-			return &t.entries[len(t.entries)-1]
-		}
-		if t.entries[i-1].token == token {
-			return &t.entries[i-1]
-		}
-	}
-}
-
-// Penalise changes logits in place as the parameters say; logits[i] is that of token lo+i. history is prompt and output so far,
-// the first prompt tokens of it the prompt. In this order, which is vLLM's:
-//
-//   - bias is added;
-//   - repetition: the logit of a token of the history is divided by the penalty if it is positive, otherwise multiplied;
-//   - frequency: the penalty is taken off for each time the token is in the output;
-//   - presence: the penalty is taken off once if the token is in the output;
-//   - banned tokens get -Inf.
-func (s *Scratch) Penalise(logits []float32, lo int, p *Params, history []int32, prompt int) {
-	s.touched.reset(0)
+// prepare lists the changes that p asks for. history is prompt and output so far, the first prompt tokens of it the prompt.
+func (c *changes) prepare(p *Params, history []int32, prompt int) {
+	c.list, c.biases = c.list[:0], c.biases[:0]
 	if p.Plain() {
 		return
 	}
 	if !p.Penalises() {
 		history, prompt = nil, 0
 	}
-	t := &s.touched
-	t.reset(len(history) + len(p.Bias) + len(p.Banned))
-	inside := func(token int32) bool { return int(token) >= lo && int(token) < lo+len(logits) }
-	touch := func(token int32) *entry {
-		n := len(t.entries)
-		e := t.find(token, true)
-		if len(t.entries) > n {
-			e.raw = logits[int(token)-lo]
-		}
-		return e
-	}
+	c.table.reset(len(history) + len(p.Bias) + len(p.Banned))
 	for i, token := range history {
-		if inside(token) {
-			e := touch(token)
-			e.seen = true
-			if i >= prompt {
-				e.count++
-			}
+		e := c.touch(token)
+		e.seen = true
+		if i >= prompt {
+			e.count++
 		}
-	}
-	for _, b := range p.Bias {
-		if inside(b.Token) {
-			touch(b.Token)
-			logits[int(b.Token)-lo] += b.Value
-		}
-	}
-	for i := range t.entries {
-		e := &t.entries[i]
-		l := &logits[int(e.token)-lo]
-		*l = p.penalised(*l, e)
 	}
 	for _, token := range p.Banned {
-		if inside(token) {
-			touch(token)
-			logits[int(token)-lo] = float32(math.Inf(-1))
+		c.touch(token).banned = true
+	}
+	for _, b := range p.Bias {
+		c.touch(b.Token).biases++
+	}
+	c.biases = append(c.biases, p.Bias...)
+	slices.SortStableFunc(c.biases, func(a, b Bias) int { return cmp.Compare(a.Token, b.Token) })
+	slices.SortFunc(c.list, func(a, b change) int { return cmp.Compare(a.token, b.token) })
+	first := int32(0)
+	for i := range c.list {
+		c.list[i].first = first
+		first += c.list[i].biases
+	}
+}
+
+// touch is the change of a token, an empty one at first.
+func (c *changes) touch(token int32) *change {
+	at := c.table.find(token, int32(len(c.list)))
+	if int(at) == len(c.list) {
+		c.list = append(c.list, change{token: token})
+	}
+	return &c.list[at]
+}
+
+// at is where the changes of tokens from token on begin.
+func (c *changes) at(token int32) int {
+	i, _ := slices.BinarySearchFunc(c.list, token, func(e change, token int32) int { return cmp.Compare(e.token, token) })
+	return i
+}
+
+// apply changes logits in place; logits[i] is that of token lo+i. Different pieces of the vocabulary may be changed at once. In this
+// order, which is vLLM's:
+//
+//   - bias is added;
+//   - repetition: the logit of a token of the history is divided by the penalty if it is positive, otherwise multiplied;
+//   - frequency: the penalty is taken off for each time the token is in the output;
+//   - presence: the penalty is taken off once if the token is in the output;
+//   - banned tokens get -Inf.
+func (c *changes) apply(logits []float32, lo int, p *Params) {
+	if len(c.list) == 0 {
+		return
+	}
+	for i := c.at(int32(lo)); i < len(c.list) && int(c.list[i].token) < lo+len(logits); i++ {
+		e := &c.list[i]
+		l := logits[int(e.token)-lo]
+		e.raw = l
+		for _, b := range c.biases[e.first : e.first+e.biases] {
+			l += b.Value
 		}
+		l = p.penalised(l, e)
+		if e.banned {
+			l = float32(math.Inf(-1))
+		}
+		logits[int(e.token)-lo] = l
 	}
 }
 
 // penalised is a logit after the three penalties.
-func (p *Params) penalised(l float32, e *entry) float32 {
+func (p *Params) penalised(l float32, e *change) float32 {
 	if e.seen && p.repeats() {
 		if l > 0 {
 			l /= p.RepetitionPenalty
@@ -123,10 +115,48 @@ func (p *Params) penalised(l float32, e *entry) float32 {
 	return l
 }
 
-// raw is the logit of a token before Penalise changed it.
-func (s *Scratch) raw(logits []float32, lo int, token int32) float32 {
-	if e := s.touched.find(token, false); e != nil {
-		return e.raw
+// raw is the logit of a token before apply made score of it.
+func (c *changes) raw(token int32, score float32) float32 {
+	if i := c.at(token); i < len(c.list) && c.list[i].token == token {
+		return c.list[i].raw
 	}
-	return logits[int(token)-lo]
+	return score
+}
+
+// table is a hash table from tokens to places in a list.
+type table struct {
+	slots []slot // the length is a power of two
+}
+
+type slot struct {
+	token int32
+	place int32 // plus 1; 0 is empty
+}
+
+// reset empties the table and makes room for n tokens.
+func (t *table) reset(n int) {
+	size := 16
+	for size < 2*n {
+		size *= 2
+	}
+	if len(t.slots) < size {
+		t.slots = make([]slot, size)
+		return
+	}
+	clear(t.slots)
+}
+
+// find returns the place of a token, which becomes next if it has none.
+func (t *table) find(token, next int32) int32 {
+	mask := uint32(len(t.slots) - 1)
+	for at := uint32(token) * 0x9e3779b1 >> 8 & mask; ; at = (at + 1) & mask {
+		s := &t.slots[at]
+		if s.place == 0 {
+			*s = slot{token, next + 1}
+			return next
+		}
+		if s.token == token {
+			return s.place - 1
+		}
+	}
 }

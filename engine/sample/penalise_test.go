@@ -28,14 +28,15 @@ func TestPenalise(t *testing.T) {
 			[]float32{1, -2, 0.75, 0.5 - 3 - 0.25, negInf},
 		},
 	} {
-		var s Scratch
+		var changes changes
 		logits := []float32{2, -2, 4, -4, 8}
-		s.Penalise(logits, 0, &c.p, history, 3)
+		changes.prepare(&c.p, history, 3)
+		changes.apply(logits, 0, &c.p)
 		if !slices.Equal(logits, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, logits, c.want)
 		}
 		for token, want := range []float32{2, -2, 4, -4, 8} {
-			if got := s.raw(logits, 0, int32(token)); got != want {
+			if got := changes.raw(int32(token), logits[token]); got != want {
 				t.Errorf("%s: raw logit of %d is %v, want %v", c.name, token, got, want)
 			}
 		}
@@ -44,16 +45,20 @@ func TestPenalise(t *testing.T) {
 
 // TestPenaliseForgets checks that nothing of one row reaches the next.
 func TestPenaliseForgets(t *testing.T) {
-	var s Scratch
-	s.Penalise([]float32{1, 2, 3}, 0, &Params{Bias: []Bias{{1, 5}}}, nil, 0)
+	var c changes
+	p := Params{Bias: []Bias{{1, 5}}}
+	c.prepare(&p, nil, 0)
+	c.apply([]float32{1, 2, 3}, 0, &p)
+	p = Params{}
+	c.prepare(&p, nil, 0)
 	logits := []float32{4, 5, 6}
-	s.Penalise(logits, 0, &Params{}, nil, 0)
-	if s.raw(logits, 0, 1) != 5 {
+	c.apply(logits, 0, &p)
+	if logits[1] != 5 || c.raw(1, 5) != 5 {
 		t.Error("a raw logit of the row before")
 	}
 }
 
-// plainPenalise is the straightforward Penalise, over the whole vocabulary.
+// plainPenalise is the straightforward apply, over the whole vocabulary.
 func plainPenalise(logits []float32, p *Params, history []int32, prompt int) {
 	for _, b := range p.Bias {
 		logits[b.Token] += b.Value
@@ -83,7 +88,7 @@ func plainPenalise(logits []float32, p *Params, history []int32, prompt int) {
 }
 
 func TestPenaliseAgreesWithPlain(t *testing.T) {
-	var s Scratch
+	var c changes
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 60).Draw(t, "vocabulary")
 		logits := rapid.SliceOfN(rapid.Float32Range(-20, 20), n, n).Draw(t, "logits")
@@ -92,12 +97,16 @@ func TestPenaliseAgreesWithPlain(t *testing.T) {
 		plainPenalise(want, &p, history, prompt)
 		got := slices.Clone(logits)
 		cuts := cut(t, n)
+		c.prepare(&p, history, prompt)
 		for i := range cuts[1:] {
-			s.Penalise(got[cuts[i]:cuts[i+1]], cuts[i], &p, history, prompt)
+			c.apply(got[cuts[i]:cuts[i+1]], cuts[i], &p)
 		}
 		for i := range want {
 			if math.Float32bits(got[i]+0) != math.Float32bits(want[i]+0) {
 				t.Fatalf("token %d has logit %v, want %v", i, got[i], want[i])
+			}
+			if raw := c.raw(int32(i), got[i]); raw != logits[i] {
+				t.Fatalf("token %d had logit %v, want %v", i, raw, logits[i])
 			}
 		}
 	})

@@ -14,7 +14,8 @@ type Ask struct {
 	Logprobs bool // give the log-probability of the sampled token
 	Top      int  // give that many of the likeliest tokens, with log-probabilities
 
-	Target int32 // give the log-probability of this token; -1 is none
+	Target      int32   // give the log-probability and the rank of this token; -1 is none
+	TargetLogit float32 // its logit, which has to be known before the others are looked at
 }
 
 // knows tells whether the model's own probabilities are wanted.
@@ -33,9 +34,7 @@ type Part struct {
 	Heat  Mass        // of all penalised logits at the sampling temperature; only where top-p needs it
 	Top   []Candidate // the likeliest tokens and their own logits
 	Mass  Mass        // of the model's own logits at temperature 1
-
-	Target    float32 // the target's own logit, if it lies in this slice
-	HasTarget bool
+	Above uint32      // how many tokens are likelier than the target: of equal ones the smaller is
 }
 
 // Choice is what a row gives. Log-probabilities are those of the model itself.
@@ -44,55 +43,130 @@ type Choice struct {
 	Logprob float32
 	Top     []Candidate // log-probabilities, likeliest first; reused by Choose
 
-	TargetLogit   float32 // for Above
 	TargetLogprob float32
+	TargetRank    int // 1 for the likeliest token of all
 }
 
-// Examine fills part from the logits of tokens lo, lo+1, …. It changes the logits.
-func (s *Scratch) Examine(part *Part, logits []float32, lo int, ask *Ask) {
-	part.Picks, part.Top = part.Picks[:0], part.Top[:0]
-	part.Heat, part.Mass = Mass{}, Mass{}
-	part.Target, part.HasTarget = 0, false
-	if ask.knows() {
-		part.Mass.Add(logits, 1)
-		if ask.Top > 0 {
-			part.Top = s.TopM(part.Top, logits, lo, ask.Top)
-		}
-		if i := int(ask.Target) - lo; ask.Target >= 0 && i >= 0 && i < len(logits) {
-			part.Target, part.HasTarget = logits[i], true
-		}
-	}
+// Row is a question that is being answered: what has to be known before the first logit comes. It is read by the tallies of the
+// row. The zero value is ready for Prepare; a warm one allocates nothing.
+type Row struct {
+	ask     *Ask
+	noise   noise
+	changes changes
+}
+
+// Prepare takes a question, which must stay as it is until the answer is there.
+func (r *Row) Prepare(ask *Ask) {
+	r.ask = ask
 	if ask.Sample {
-		s.examinePicks(part, logits, lo, ask)
+		r.noise = newNoise(ask.Params.Seed, ask.Position)
+		r.changes.prepare(ask.Params, ask.History, ask.Prompt)
 	}
 }
 
-// examinePicks finds what may be sampled.
-func (s *Scratch) examinePicks(part *Part, logits []float32, lo int, ask *Ask) {
+// Tally is what one goroutine has seen of a row. The logits come to it piece by piece, in any order, as they are made, and are
+// looked at once; several tallies of a row may be filled at the same time. The zero value is ready for Reset.
+type Tally struct {
+	row   *Row
+	part  Part      // Heat, Mass and Above so far
+	best  noisy     // of a draw from the whole vocabulary
+	picks selection // or of a choice among few
+	top   selection
+}
+
+// Reset begins a row.
+func (t *Tally) Reset(row *Row) {
+	ask := row.ask
+	t.row, t.best = row, none
+	t.part.Heat, t.part.Mass, t.part.Above = Mass{}, Mass{}, 0
+	t.top.reset(ask.Top)
+	if ask.Sample {
+		t.picks.reset(ask.Params.picks())
+	}
+}
+
+// Add looks at the logits of tokens lo, lo+1, … and changes them.
+func (t *Tally) Add(logits []float32, lo int) {
+	ask := t.row.ask
+	if ask.knows() {
+		t.part.Mass.Add(logits, 1)
+		t.top.add(logits, lo)
+	}
+	if ask.Target >= 0 {
+		t.part.Above += above(logits, lo, ask.Target, ask.TargetLogit)
+	}
+	if !ask.Sample {
+		return
+	}
 	p := ask.Params
-	s.Penalise(logits, lo, p, ask.History, ask.Prompt)
-	add := func(token int32) {
-		part.Picks = append(part.Picks, Pick{token, logits[int(token)-lo], s.raw(logits, lo, token)})
+	t.row.changes.apply(logits, lo, p)
+	if p.draws() {
+		t.best = draw(t.best, logits, lo, p.cold(), t.row.noise)
+		return
 	}
-	if !p.Greedy() && !p.filtered() {
-		if best := draw(logits, lo, p.cold(), newNoise(p.Seed, ask.Position)); best.token >= 0 {
-			add(best.token)
+	t.picks.add(logits, lo)
+	if p.hot() {
+		t.part.Heat.Add(logits, p.heat())
+	}
+}
+
+// Join fills part with what the tallies of one row have seen. It uses the first of them as working memory.
+func (part *Part) Join(tallies []*Tally) {
+	first := tallies[0]
+	row := first.row
+	part.Picks, part.Top = part.Picks[:0], part.Top[:0]
+	part.Heat, part.Mass, part.Above = Mass{}, Mass{}, 0
+	for i, t := range tallies {
+		part.Heat.Merge(&t.part.Heat)
+		part.Mass.Merge(&t.part.Mass)
+		part.Above += t.part.Above
+		if i > 0 {
+			first.top.merge(&t.top)
+			first.picks.merge(&t.picks)
+			if t.best.better(first.best) {
+				first.best = t.best
+			}
+		}
+	}
+	for _, k := range first.top.sorted() {
+		part.Top = append(part.Top, unkey(k))
+	}
+	if !row.ask.Sample {
+		return
+	}
+	if row.ask.Params.draws() {
+		if best := first.best; best.token >= 0 {
+			part.add(row, Candidate{best.token, best.logit})
 		}
 		return
 	}
-	if p.picks() == 1 {
-		var one [1]Candidate
-		for _, c := range appendBest(one[:0], logits, lo) {
-			add(c.Token)
-		}
-		return
+	for _, k := range first.picks.sorted() {
+		part.add(row, unkey(k))
 	}
-	for _, k := range s.selectTop(logits, lo, p.picks()) {
-		add(unkey(k).Token)
-	}
-	if p.nucleus() && p.topK() == 0 {
-		part.Heat.Add(logits, p.heat())
-	}
+}
+
+// add appends a pick.
+func (part *Part) add(row *Row, c Candidate) {
+	part.Picks = append(part.Picks, Pick{c.Token, c.Score, row.changes.raw(c.Token, c.Score)})
+}
+
+// Scratch is the working memory of one goroutine. The zero value is ready; buffers only grow.
+type Scratch struct {
+	row   Row
+	tally Tally
+	list  [1]*Tally
+	keys  []uint64
+	picks []Pick
+	next  []int
+}
+
+// Examine fills part from the logits of tokens lo, lo+1, … that lie there in one piece. It changes the logits.
+func (s *Scratch) Examine(part *Part, logits []float32, lo int, ask *Ask) {
+	s.row.Prepare(ask)
+	s.tally.Reset(&s.row)
+	s.tally.Add(logits, lo)
+	s.list[0] = &s.tally
+	part.Join(s.list[:])
 }
 
 // Choose joins the parts of all slices of the vocabulary, in any order. It reuses choice.Top.
@@ -108,10 +182,10 @@ func (s *Scratch) Choose(choice *Choice, parts []Part, ask *Ask) {
 		sum = mass.Log()
 	}
 	choice.Top = s.joinTop(top, parts, ask.Top, sum)
-	for i := range parts {
-		if parts[i].HasTarget {
-			choice.TargetLogit = parts[i].Target
-			choice.TargetLogprob = logprob(parts[i].Target, sum)
+	if ask.Target >= 0 {
+		choice.TargetLogprob, choice.TargetRank = logprob(ask.TargetLogit, sum), 1
+		for i := range parts {
+			choice.TargetRank += int(parts[i].Above)
 		}
 	}
 	if !ask.Sample {
@@ -162,7 +236,7 @@ func (s *Scratch) joinPicks(parts []Part, p *Params) []Pick {
 		return parts[0].Picks
 	}
 	want := p.picks()
-	if !p.Greedy() && !p.filtered() {
+	if p.draws() {
 		want = len(parts)
 	}
 	if cap(s.next) < len(parts) {
@@ -206,7 +280,7 @@ func (s *Scratch) pick(picks []Pick, parts []Part, ask *Ask) Pick {
 	n := newNoise(p.Seed, ask.Position)
 	best, at := none, 0
 	for i, c := range picks {
-		if d := (noisy{c.Token, scaled(c.Score, cold) + gumbel(n.hash(c.Token))}); d.better(best) {
+		if d := (noisy{c.Token, c.Score, scaled(c.Score, cold) + gumbel(n.hash(c.Token))}); d.better(best) {
 			best, at = d, i
 		}
 	}
@@ -237,10 +311,9 @@ func nucleus(picks []Pick, parts []Part, p *Params) []Pick {
 	return picks
 }
 
-// Above counts the tokens of a slice that are likelier than the given one: of equal ones the smaller is. One more than the sum
-// over all slices is the token's rank.
-func Above(logits []float32, lo int, token int32, logit float32) int {
-	count, at := 0, int(token)-lo
+// above counts the tokens of a slice that are likelier than the given one: of equal ones the smaller is.
+func above(logits []float32, lo int, token int32, logit float32) (count uint32) {
+	at := int(token) - lo
 	for i, l := range logits {
 		if l > logit || l == logit && i < at {
 			count++

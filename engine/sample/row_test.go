@@ -28,6 +28,24 @@ func answer(t rapid.TB, logits []float32, ask *Ask, cuts []int, order []int) Cho
 	return c
 }
 
+// inPieces shows the pieces of a row to two tallies in turn.
+func inPieces(t rapid.TB, logits []float32, ask *Ask, cuts []int, order []int) Choice {
+	var row Row
+	var tallies [2]Tally
+	row.Prepare(ask)
+	for i := range tallies {
+		tallies[i].Reset(&row)
+	}
+	for at, i := range order {
+		tallies[at%2].Add(slices.Clone(logits[cuts[i]:cuts[i+1]]), cuts[i])
+	}
+	parts := make([]Part, 1)
+	parts[0].Join([]*Tally{&tallies[0], &tallies[1]})
+	var c Choice
+	new(Scratch).Choose(&c, parts, ask)
+	return c
+}
+
 // TestSlicesAgree is the contract: any cut of the vocabulary, gathered in any order, gives the same bits.
 func TestSlicesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -43,12 +61,18 @@ func TestSlicesAgree(t *testing.T) {
 			Logprobs: rapid.Bool().Draw(t, "logprobs"), Top: rapid.IntRange(0, 5).Draw(t, "top"),
 			Target: int32(rapid.IntRange(-1, len(logits)-1).Draw(t, "target")),
 		}
+		if ask.Target >= 0 {
+			ask.TargetLogit = logits[ask.Target]
+		}
 		whole := answer(t, logits, &ask, []int{0, len(logits)}, []int{0})
 		cuts := cut(t, len(logits))
 		order := rapid.Permutation(indices(len(cuts)-1)).Draw(t, "order")
 		got := answer(t, logits, &ask, cuts, order)
 		if len(got.Top) == 0 {
 			got.Top, whole.Top = nil, nil
+		}
+		if pieces := inPieces(t, logits, &ask, cuts, order); !reflect.DeepEqual(pieces, got) && !(math.IsNaN(float64(pieces.TargetLogprob)) && math.IsNaN(float64(got.TargetLogprob))) {
+			t.Fatalf("cut at %v: %+v, in pieces %+v", cuts, got, pieces)
 		}
 		if math.IsNaN(float64(whole.TargetLogprob)) && math.IsNaN(float64(got.TargetLogprob)) {
 			got.TargetLogprob, whole.TargetLogprob = 0, 0 // of an impossible token among impossible ones
@@ -167,7 +191,7 @@ func TestPositionsAreIndependent(t *testing.T) {
 	const n, draws = 4, 16000
 	logits := make([]float32, n)
 	counts := [n][n]int{}
-	one := func(seed uint64, position int) int32 { return draw(logits, 0, 1, newNoise(seed, position)).token }
+	one := func(seed uint64, position int) int32 { return draw(none, logits, 0, 1, newNoise(seed, position)).token }
 	for i := range draws {
 		counts[one(uint64(i), i%50)][one(uint64(i), i%50+1)]++
 	}
@@ -227,7 +251,7 @@ func TestGreedyTies(t *testing.T) {
 func TestLogprobs(t *testing.T) {
 	logits := []float32{1, 3, 2, -1}
 	p := Params{Banned: []int32{1}, Temperature: 0.5, TopK: 1, RepetitionPenalty: 2}
-	ask := Ask{Sample: true, Params: &p, History: []int32{2}, Logprobs: true, Top: 2, Target: 3}
+	ask := Ask{Sample: true, Params: &p, History: []int32{2}, Logprobs: true, Top: 2, Target: 3, TargetLogit: -1}
 	c := answer(t, logits, &ask, []int{0, 1, 4}, []int{0, 1})
 	sum := 0.0
 	for _, l := range logits {
@@ -240,8 +264,8 @@ func TestLogprobs(t *testing.T) {
 	if len(c.Top) != 2 || c.Top[0].Token != 1 || !near(c.Top[0].Score, 3) || c.Top[1].Token != 2 || !near(c.Top[1].Score, 2) {
 		t.Errorf("top is %v", c.Top)
 	}
-	if !near(c.TargetLogprob, -1) || c.TargetLogit != -1 {
-		t.Errorf("target has %v (%v)", c.TargetLogprob, c.TargetLogit)
+	if !near(c.TargetLogprob, -1) || c.TargetRank != 4 {
+		t.Errorf("target has %v, rank %d", c.TargetLogprob, c.TargetRank)
 	}
 }
 
@@ -259,7 +283,7 @@ func TestAbove(t *testing.T) {
 			count := 0
 			cuts := cut(t, len(logits))
 			for i := range cuts[1:] {
-				count += Above(logits[cuts[i]:cuts[i+1]], cuts[i], c.Token, c.Score)
+				count += int(above(logits[cuts[i]:cuts[i+1]], cuts[i], c.Token, c.Score))
 			}
 			if count != i {
 				t.Fatalf("%d tokens above token %d, want %d", count, c.Token, i)
@@ -281,9 +305,10 @@ func TestRowAllocates(t *testing.T) {
 		var c Choice
 		history := []int32{5, 6, 7, 5, 9000}
 		position := 0
+		var ask Ask
 		n := testing.AllocsPerRun(20, func() {
 			copy(row, logits)
-			ask := Ask{Sample: true, Params: &p, Position: position, History: history, Prompt: 2, Logprobs: true, Top: 5, Target: -1}
+			ask = Ask{Sample: true, Params: &p, Position: position, History: history, Prompt: 2, Logprobs: true, Top: 5, Target: -1}
 			s.Examine(&parts[0], row, 0, &ask)
 			s.Choose(&c, parts, &ask)
 			position++

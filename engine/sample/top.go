@@ -5,14 +5,6 @@ import (
 	"slices"
 )
 
-// Scratch is the working memory of one goroutine. The zero value is ready; buffers only grow.
-type Scratch struct {
-	keys    []uint64
-	touched touched
-	picks   []Pick
-	next    []int
-}
-
 // key packs a candidate so that larger keys are better: a larger score, then a smaller token. -0 counts as 0.
 func key(token int32, score float32) uint64 {
 	bits := math.Float32bits(score + 0)
@@ -35,87 +27,98 @@ func unkey(k uint64) Candidate {
 	return Candidate{Token: int32(^uint32(k)), Score: math.Float32frombits(bits)}
 }
 
-// TopM appends to dst the m largest logits, largest first, of equal ones the smaller token first. logits[i] is that of token
-// lo+i. Tokens of -Inf (and NaN) are never candidates, so there may be fewer than m.
-func (s *Scratch) TopM(dst []Candidate, logits []float32, lo, m int) []Candidate {
-	if m == 1 {
-		return appendBest(dst, logits, lo)
-	}
-	for _, k := range s.selectTop(logits, lo, m) {
-		dst = append(dst, unkey(k))
-	}
-	return dst
-}
-
-// appendBest is TopM for m = 1.
-func appendBest(dst []Candidate, logits []float32, lo int) []Candidate {
-	best, found := largest(logits)
-	if !found {
-		return dst
-	}
-	for i, l := range logits {
-		if l == best {
-			return append(dst, Candidate{Token: int32(lo + i), Score: best + 0})
-		}
-	}
-	return dst
-}
-
-// selectTop returns the keys of the m largest logits, best first, in the scratch.
+// selection keeps the m best candidates of logits that come piece by piece, in any order.
 //
 // Keys are gathered in a buffer of 2m; when it is full its better half is kept and the worst of that becomes the bar for the
 // rest. Each of the n logits is compared once, so the work is n comparisons plus a few selections even for rising logits.
-func (s *Scratch) selectTop(logits []float32, lo, m int) []uint64 {
-	if m <= 0 {
-		return nil
-	}
-	room := 2 * m
-	if cap(s.keys) < room {
-		s.keys = make([]uint64, room)
-	}
-	keys, n := s.keys[:room], 0
-	bar := float32(math.Inf(-1))
-	for i, l := range logits {
-		if !(l > bar) { // a later token of equal score is never better
-			continue
-		}
-		if n == room {
-			keepTop(keys, m)
-			n = m
-			bar = unkey(slices.Min(keys[:m])).Score
-			if !(l > bar) {
-				continue
-			}
-		}
-		keys[n] = key(int32(lo+i), l)
-		n++
-	}
-	if n > m {
-		keepTop(keys[:n], m)
-		n = m
-	}
-	descend(keys[:n])
-	return keys[:n]
+type selection struct {
+	m     int
+	keys  []uint64 // the first n of 2m
+	n     int
+	least uint64  // what a key has to exceed
+	bar   float32 // the score of least: what a logit must reach
 }
 
-// Merge appends to dst the m best candidates of several lists, best first, as TopM would of the logits they came from.
-func (s *Scratch) Merge(dst []Candidate, m int, lists ...[]Candidate) []Candidate {
-	keys := s.keys[:0]
-	for _, list := range lists {
-		for _, c := range list {
-			keys = append(keys, key(c.Token, c.Score))
+// reset empties the selection and sets how many it keeps.
+func (s *selection) reset(m int) {
+	s.m, s.n, s.least, s.bar = m, 0, 0, -math.MaxFloat32
+	if cap(s.keys) < 2*m {
+		s.keys = make([]uint64, 2*m)
+	}
+	s.keys = s.keys[:2*m]
+}
+
+// add looks at the logits of tokens lo, lo+1, …. Tokens of -Inf (and NaN) are never candidates.
+func (s *selection) add(logits []float32, lo int) {
+	if s.m == 1 {
+		s.addLargest(logits, lo)
+		return
+	}
+	if s.m <= 0 {
+		return
+	}
+	for i, l := range logits {
+		if l >= s.bar {
+			s.push(key(int32(lo+i), l))
 		}
 	}
-	s.keys = keys[:cap(keys)]
-	if len(keys) > m {
-		keepTop(keys, m)
-		keys = keys[:m]
+}
+
+// addLargest is add for m = 1.
+func (s *selection) addLargest(logits []float32, lo int) {
+	most, found := largest(logits)
+	if !found || !(most >= s.bar) {
+		return
 	}
-	descend(keys)
-	for _, k := range keys {
-		dst = append(dst, unkey(k))
+	for i, l := range logits {
+		if l == most {
+			s.push(key(int32(lo+i), l))
+			return
+		}
 	}
-	return dst
+}
+
+// push takes a candidate if it is better than what lies below the bar.
+func (s *selection) push(k uint64) {
+	if k <= s.least {
+		return
+	}
+	if s.n == len(s.keys) {
+		s.shrink()
+		if k <= s.least {
+			return
+		}
+	}
+	s.keys[s.n] = k
+	s.n++
+}
+
+// shrink drops all but the m best.
+func (s *selection) shrink() {
+	if s.n <= s.m {
+		return
+	}
+	keepTop(s.keys[:s.n], s.m)
+	s.n = s.m
+	s.least = slices.Min(s.keys[:s.m])
+	s.bar = unkey(s.least).Score
+}
+
+// merge takes what another selection has found.
+func (s *selection) merge(o *selection) {
+	if s.m <= 0 {
+		return
+	}
+	for _, k := range o.keys[:o.n] {
+		s.push(k)
+	}
+}
+
+// sorted is the keys of the m best, best first. They stay the selection's.
+func (s *selection) sorted() []uint64 {
+	s.shrink()
+	descend(s.keys[:s.n])
+	return s.keys[:s.n]
 }
 
 func descend(keys []uint64) {

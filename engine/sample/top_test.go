@@ -12,7 +12,7 @@ import (
 
 var negInf = float32(math.Inf(-1))
 
-// sortedTop is the straightforward TopM.
+// sortedTop is the straightforward topM.
 func sortedTop(logits []float32, lo, m int) []Candidate {
 	var all []Candidate
 	for i, l := range logits {
@@ -24,6 +24,16 @@ func sortedTop(logits []float32, lo, m int) []Candidate {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Token, b.Token))
 	})
 	return all[:min(m, len(all))]
+}
+
+// topM is the m largest logits, largest first, of equal ones the smaller token first.
+func topM(s *selection, logits []float32, lo, m int) (top []Candidate) {
+	s.reset(m)
+	s.add(logits, lo)
+	for _, k := range s.sorted() {
+		top = append(top, unkey(k))
+	}
+	return top
 }
 
 // rows draws logits with many ties, zeros of both signs, -Inf and now and then NaN.
@@ -55,29 +65,41 @@ func cut(t *rapid.T, n int) []int {
 	return cuts
 }
 
-func TestTopMAgreesWithSort(t *testing.T) {
-	var s Scratch
+func TestSelectionAgreesWithSort(t *testing.T) {
+	var s, part selection
 	rapid.Check(t, func(t *rapid.T) {
 		logits := rows(t, 0, 300)
 		lo := rapid.IntRange(0, 1000).Draw(t, "lo")
 		m := rapid.IntRange(1, 60).Draw(t, "m")
-		got := s.TopM(nil, logits, lo, m)
+		got := topM(&s, logits, lo, m)
 		if want := sortedTop(logits, lo, m); !slices.Equal(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
-		var lists [][]Candidate
+		// In pieces, in any order, and in two selections that are merged.
 		cuts := cut(t, len(logits))
-		for i := range cuts[1:] {
-			lists = append(lists, s.TopM(nil, logits[cuts[i]:cuts[i+1]], lo+cuts[i], m))
+		order := rapid.Permutation(indices(len(cuts)-1)).Draw(t, "order")
+		s.reset(m)
+		part.reset(m)
+		for at, i := range order {
+			to := &s
+			if at%2 == 1 {
+				to = &part
+			}
+			to.add(logits[cuts[i]:cuts[i+1]], lo+cuts[i])
 		}
-		if merged := s.Merge(nil, m, lists...); !slices.Equal(merged, got) {
+		s.merge(&part)
+		var merged []Candidate
+		for _, k := range s.sorted() {
+			merged = append(merged, unkey(k))
+		}
+		if !slices.Equal(merged, got) {
 			t.Fatalf("merged %v, want %v", merged, got)
 		}
 	})
 }
 
-// TestTopMOrders runs orders that are hard for a selection.
-func TestTopMOrders(t *testing.T) {
+// TestSelectionOrders runs orders that are hard for a selection.
+func TestSelectionOrders(t *testing.T) {
 	const n = 20000
 	rising := make([]float32, n)
 	for i := range rising {
@@ -90,12 +112,12 @@ func TestTopMOrders(t *testing.T) {
 	for i := range saw {
 		saw[i] = float32(i % 7)
 	}
-	var s Scratch
+	var s selection
 	for name, logits := range map[string][]float32{
 		"rising": rising, "falling": falling, "hill": hill, "saw": saw, "level": make([]float32, n),
 	} {
 		for _, m := range []int{1, 2, 50, NucleusMax, n, n + 5} {
-			if !slices.Equal(s.TopM(nil, logits, 3, m), sortedTop(logits, 3, m)) {
+			if !slices.Equal(topM(&s, logits, 3, m), sortedTop(logits, 3, m)) {
 				t.Errorf("%s, m = %d: wrong", name, m)
 			}
 		}
@@ -112,18 +134,19 @@ func logits256k() []float32 {
 	return logits
 }
 
-func BenchmarkTopM(b *testing.B) {
+func BenchmarkSelection(b *testing.B) {
 	logits := logits256k()
 	rising := slices.Clone(logits)
 	slices.Sort(rising)
 	for name, row := range map[string][]float32{"order=random": logits, "order=rising": rising} {
 		for _, m := range []int{1, 20, NucleusMax} {
 			b.Run(name+"/m="+itoa(m), func(b *testing.B) {
-				var s Scratch
-				dst := make([]Candidate, 0, m)
+				var s selection
 				b.ReportAllocs()
 				for b.Loop() {
-					dst = s.TopM(dst[:0], row, 0, m)
+					s.reset(m)
+					s.add(row, 0)
+					s.sorted()
 				}
 			})
 		}

@@ -19,7 +19,7 @@ const TopMax = NucleusMax
 //	mass      heat
 //	2 bytes   number of tops, then of each: 4 token, 4 logit (float32)
 //	mass      the model's own
-//	1 byte    1 if a target follows: 4 its logit (float32)
+//	4 bytes   number of tokens above the target
 //
 // and a mass is 1 byte, the number of bins up to the last that is not 0; if that is not 0: 4 top octave, 8 each bin.
 func (p *Part) Append(dst []byte) []byte {
@@ -36,11 +36,7 @@ func (p *Part) Append(dst []byte) []byte {
 		dst = le.AppendUint32(dst, uint32(c.Token))
 		dst = le.AppendUint32(dst, math.Float32bits(c.Score))
 	}
-	dst = p.Mass.append(dst)
-	if !p.HasTarget {
-		return append(dst, 0)
-	}
-	return le.AppendUint32(append(dst, 1), math.Float32bits(p.Target))
+	return le.AppendUint32(p.Mass.append(dst), p.Above)
 }
 
 func (m *Mass) append(dst []byte) []byte {
@@ -72,14 +68,7 @@ func (p *Part) Parse(src []byte) (rest []byte, err error) {
 		p.Top = append(p.Top, Candidate{int32(r.uint32()), r.float()})
 	}
 	p.Mass.parse(&r)
-	p.Target, p.HasTarget = 0, false
-	switch flag := r.take(1); {
-	case flag == nil:
-	case flag[0] == 1:
-		p.Target, p.HasTarget = r.float(), true
-	case flag[0] != 0:
-		r.fail("target flag is %d", flag[0])
-	}
+	p.Above = r.uint32()
 	if r.err != nil {
 		return nil, r.err
 	}
