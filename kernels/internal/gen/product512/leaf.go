@@ -1,0 +1,98 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// leaves is the integer side of a tile, the same for all formats: the sums of rounded leaves and the watch over their size.
+type leaves struct {
+	n      int
+	acc    []reg.VecVirtual // per column, the float32 sums of the leaf in progress
+	sums   []reg.VecVirtual // per column, the int32 sums of the leaves before
+	worst  reg.VecVirtual   // per row, twice the largest |contribution| so far, as bits: the sign has been shifted out
+	load   reg.OpmaskVirtual
+	store  reg.OpmaskVirtual
+	unit   Mem // 2^Exponent, float32
+	limit  Mem // float32
+	out    reg.GPVirtual
+	stride reg.GPVirtual // bytes from one column of out to the next
+}
+
+// newLeaves loads the parameters out, stride, load, store, unit and limit, and starts the sums with what is in out, or with zero in
+// rows that load leaves out: a tile whose K is cut is continued by another call.
+func newLeaves(n int) *leaves {
+	l := &leaves{n: n, load: K(), store: K(), worst: ZMM()}
+	for range n {
+		l.acc = append(l.acc, ZMM())
+		l.sums = append(l.sums, ZMM())
+	}
+	l.unit, l.limit = parameter("unit"), parameter("limit")
+	KMOVW(parameter("load"), l.load)
+	KMOVW(parameter("store"), l.store)
+	l.out = Load(Param("out"), GP64()).(reg.GPVirtual)
+	l.stride = Load(Param("stride"), GP64()).(reg.GPVirtual)
+	SHLQ(Imm(2), l.stride)
+	l.eachOut(func(i int, at Mem) { VMOVDQU32_Z(at, l.load, l.sums[i]) })
+	VPXORD(l.worst, l.worst, l.worst)
+	return l
+}
+
+// parameter is the address of a parameter.
+func parameter(name string) Mem {
+	b, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return b.Addr
+}
+
+// eachOut calls do with the address of every column of out.
+func (l *leaves) eachOut(do func(i int, at Mem)) {
+	at := GP64()
+	MOVQ(l.out, at)
+	for i := range l.n {
+		if i > 0 {
+			ADDQ(l.stride, at)
+		}
+		do(i, Mem{Base: at})
+	}
+}
+
+// open starts a leaf.
+func (l *leaves) open() {
+	for _, acc := range l.acc {
+		VPXORD(acc, acc, acc)
+	}
+}
+
+// close rounds the leaf's sums and adds them up: c = acc*2^Exponent, to the nearest integer, ties to even. A c out of bounds makes worst
+// too large and sums wrong, which the caller learns in the end.
+func (l *leaves) close() {
+	c, whole := ZMM(), ZMM()
+	for i, acc := range l.acc {
+		VMULPS_BCST(l.unit, acc, c)
+		VCVTPS2DQ(c, whole)
+		VPADDD(whole, l.sums[i], l.sums[i])
+		VPADDD(c, c, c)
+		VPMAXUD(c, l.worst, l.worst)
+	}
+}
+
+// end writes the sums and returns whether every contribution stayed within the limit: floats without their signs are in the order of
+// their bits, and infinity and NaN come last.
+func (l *leaves) end() {
+	l.eachOut(func(i int, at Mem) { VMOVDQU32(l.sums[i], l.store, at) })
+	limit, over := ZMM(), K()
+	VBROADCASTSS(l.limit, limit)
+	VPADDD(limit, limit, limit)
+	const greater = 6
+	VPCMPUD(Imm(greater), limit, l.worst, l.store, over)
+	KORTESTW(over, over)
+	ok := GP8()
+	SETEQ(ok)
+	Store(ok, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
