@@ -19,9 +19,8 @@ type Activations struct {
 	// inside a tile (blocks, rows of the tile), so that a product with one tile reads each of these from front to back.
 	quant [][BlockK]int8
 	scale []float32
-	sum   []int32    // of the block's quants
-	start []int32    // -128*sum, which takes the 128 out of a dot product with weights stored as w+128
-	pairs [][2]pairs // the quants as the generic Q4 product multiplies by them
+	sum   []int32 // of the block's quants
+	start []int32 // -128*sum, which takes the 128 out of a dot product with weights stored as w+128
 }
 
 // tileT is the number of rows of x that are multiplied together: a block's weights are unpacked once for all of them.
@@ -49,7 +48,6 @@ func (x *Activations) Reset(t, k int) {
 	x.scale = grow(x.scale, units)
 	x.sum = grow(x.sum, units)
 	x.start = grow(x.start, units)
-	x.pairs = grow(x.pairs, units)
 	if padded := x.blocks * BlockK; padded > k {
 		for row := range t {
 			clear(x.rows[row*padded+k : (row+1)*padded])
@@ -97,7 +95,6 @@ func (x *Activations) Quantise(lo, hi int) {
 			unit := x.unit(b, t)
 			x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], x.block(t, b))
 			x.start[unit] = -128 * x.sum[unit]
-			pairQuants(&x.pairs[unit], &x.quant[unit])
 		}
 	}
 }

@@ -18,8 +18,8 @@
 //     order, the leaf's float32 sum is rounded once to a multiple of 2^-Exponent and clamped to ±Limit, and leaves are added as
 //     int32. Limit is so small that no sum of leaves can leave int32, so the additions are associative: any cut of K at
 //     leaf borders, any order and any all-reduce give the same sum. Clamps that bite are counted (MulPanels).
-//  3. Weights in Q8 and Q4 meet activations in int8 (Activations.Quantise). The dot product of a quantisation block is an exact
-//     int32; it is converted to float32 (exactly: it is below 2^24) and multiplied by float32(weight scale * activation scale).
+//  3. Weights in Q8 and Q4 meet activations in int8 (Activations.Quantise); a weight of Q4 is a level, one of 16 in a fixed table. The
+//     dot product of a quantisation block is an exact int32; it is converted to float32 (exactly: it is below 2^24) and multiplied by float32(weight scale * activation scale).
 //     MulPanels is defined for all bits of a block, quants that PackPanel never writes, and infinite or NaN scales among them.
 //  4. Every other sum of many terms goes through 16 lanes, term i to lane i mod 16 in the order of i from +0, and then the tree
 //     lane l += lane l+8, then l+4, l+2, l+1: the sums of LayerNorm, the scores and the exponentials of attention. The weighted sum of

@@ -18,7 +18,7 @@ const (
 	F32  Format = 1 // float32
 	BF16 Format = 2 // upper half of a float32
 	Q8   Format = 3 // int8 and one float16 scale per row and quantisation block: 8.5 bits a weight
-	Q4   Format = 4 // 4 bits and one float16 scale per row and quantisation block: 4.5 bits a weight
+	Q4   Format = 4 // one of 16 levels in 4 bits, and one float16 scale per row and quantisation block: 4.5 bits a weight
 )
 
 // Sizes of the packed layout.
@@ -53,7 +53,7 @@ func ParseFormat(name string) (Format, error) {
 //	BF16  1024  16 pairs of k's of 16 × 2 bfloat16
 //	Q8     544  16 float16 scales, then 8 groups of 16 rows × 4 k's, each byte w+128
 //	Q4     288  16 float16 scales, then 4 groups of 16 rows × 4 bytes; byte j of group g holds
-//	            k = 4g+j in its low and k = 16+4g+j in its high nibble, each w+8
+//	            k = 4g+j in its low and k = 16+4g+j in its high nibble, each the number of one of 16 levels (q4Levels)
 func (f Format) BlockBytes() int {
 	switch f {
 	case F32:
@@ -78,7 +78,7 @@ func Panels(rows int) int { return (rows + PanelRows - 1) / PanelRows }
 func Blocks(k int) int { return (k + BlockK - 1) / BlockK }
 
 // PackedBytes is the size of a whole packed matrix of (rows, k). Missing rows of the last panel and
-// missing k's of the last block are stored as zeros.
+// missing k's of the last block are stored as zeros (PackPanel).
 func PackedBytes(f Format, rows, k int) int {
 	return Panels(rows) * Blocks(k) * f.BlockBytes()
 }

@@ -1,74 +1,67 @@
 package kernels
 
-import "encoding/binary"
-
-// The generic Q4 product multiplies two rows by two k's with one 64-bit multiplication.
+// The generic Q4 product multiplies two k's of one row with one 64-bit multiplication.
 //
-// Eight bytes of a group are four bytes of one row and four of the next. Shifted right by 0, 4, 8 or 12 bits and masked,
-// they leave one nibble in each 16-bit lane: two k's of the row in lanes 0 and 1, the same two of the next row in
-// lanes 2 and 3. Multiplied by a number that has the quants of those two k's in lanes 1 and 0 (pairQuants), lanes 1 and 3 of
-// the product are the two rows' dot products over the two k's. A lane holds eight products: 8 * 2 * 15 * 127 = 30480. It is
-// signed, so a negative one borrows from the lane above; laneBias, added before the lanes are taken apart, pays that back.
-const (
-	nibbleLanes = 0x000f000f000f000f
-	laneBias    = 0x8000800080008000
-	q4Excess    = 2 * 0x8000 // what the lane biases of the two halves of a block add to a dot product
-)
+// Byte j of group g holds k = 4g+j in its low and k = 16+4g+j in its high nibble. q4Pairs turns the byte into the two levels, in two
+// 32-bit lanes. Multiplied by a number that has the quants of the two k's the other way round (pairQuants), the upper lane of the
+// product is their dot product. The lower lane is of no use, but a negative one borrows from the upper; lowBias pays that back.
 
-// addDotsQ4 adds to dots[row] the sum of (w+8)*q over a block, plus q4Excess, for one row of x.
-func addDotsQ4(dots *[PanelRows]int32, quants *[256]byte, x *[2]pairs) {
-	for half := range x {
-		q := &x[half]
-		q0, q1, q2, q3, q4, q5, q6, q7 := q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7]
-		src := (*[128]byte)(quants[128*half:])
-		for r := 0; r < PanelRows; r += 2 {
-			v := binary.LittleEndian.Uint64(src[4*r:])
-			a := (v&nibbleLanes)*q0 + (v>>4&nibbleLanes)*q1 + (v>>8&nibbleLanes)*q2 + (v>>12&nibbleLanes)*q3
-			v = binary.LittleEndian.Uint64(src[64+4*r:])
-			b := (v&nibbleLanes)*q4 + (v>>4&nibbleLanes)*q5 + (v>>8&nibbleLanes)*q6 + (v>>12&nibbleLanes)*q7
-			a += b + laneBias
-			dots[r] += int32(uint16(a >> 16))
-			dots[r+1] += int32(a >> 48)
-		}
+// q4Pairs is, for each byte, the level of its low nibble plus 2^32 times that of its high nibble.
+var q4Pairs = makeQ4Pairs()
+
+func makeQ4Pairs() (pairs [256]uint64) {
+	for b := range pairs {
+		pairs[b] = uint64(q4Levels[b&15]) + uint64(q4Levels[b>>4])<<32
 	}
+	return pairs
 }
 
-// addDotsQ4Many is addDotsQ4 for several rows of x: a block's weights are unpacked once for all of them.
-func addDotsQ4Many(dots [][PanelRows]int32, quants *[256]byte, x [][2]pairs) {
-	dots = dots[:len(x)]
-	for r := 0; r < PanelRows; r += 2 {
-		for half := range 2 {
-			v := binary.LittleEndian.Uint64(quants[128*half+4*r:])
-			w0, w1, w2, w3 := v&nibbleLanes, v>>4&nibbleLanes, v>>8&nibbleLanes, v>>12&nibbleLanes
-			v = binary.LittleEndian.Uint64(quants[128*half+64+4*r:])
-			w4, w5, w6, w7 := v&nibbleLanes, v>>4&nibbleLanes, v>>8&nibbleLanes, v>>12&nibbleLanes
-			for t := range x {
-				q := &x[t][half]
-				a := w0*q[0] + w1*q[1] + w2*q[2] + w3*q[3]
-				b := w4*q[4] + w5*q[5] + w6*q[6] + w7*q[7]
-				a += b + laneBias
-				dot := (*[2]int32)(dots[t][r:])
-				dot[0] += int32(uint16(a >> 16))
-				dot[1] += int32(a >> 48)
-			}
-		}
-	}
-}
+// pairQuants is the quants of k and k+16 of x, at which x begins, in the upper and the lower lane.
+func pairQuants(x *[BlockK/2 + 1]int8) uint64 { return uint64(x[0])<<32 + uint64(x[BlockK/2]) }
 
-// pairs is the quants of half a block, two in each number, as addDotsQ4 multiplies by them.
-type pairs [8]uint64
-
-// pairQuants folds the quants of a block into pairs. In group g of a weight block, a shift by 0, 4, 8 or 12 bits
-// brings the weights of k's 4g and 4g+2, 4g+16 and 4g+18, 4g+1 and 4g+3, 4g+17 and 4g+19 into lanes 0 and 1.
-func pairQuants(dst *[2]pairs, q *[BlockK]int8) {
+// addDotsQ4 adds to dots[row] the sum of level*q over a block, for one row of x.
+func addDotsQ4(dots *[PanelRows]int32, quants *[256]byte, x *[BlockK]int8) {
+	var acc [PanelRows]uint64
 	for g := range 4 {
-		pairGroup((*[4]uint64)(dst[g/2][g%2*4:]), (*[20]int8)(q[4*g:]))
+		q := (*[20]int8)(x[4*g:])
+		q0, q1 := pairQuants((*[17]int8)(q[0:])), pairQuants((*[17]int8)(q[1:]))
+		q2, q3 := pairQuants((*[17]int8)(q[2:])), pairQuants((*[17]int8)(q[3:]))
+		src := (*[64]byte)(quants[64*g:])
+		for r := range acc {
+			w := (*[4]byte)(src[4*r:])
+			acc[r] += q4Pairs[w[0]]*q0 + q4Pairs[w[1]]*q1 + q4Pairs[w[2]]*q2 + q4Pairs[w[3]]*q3
+		}
+	}
+	for r, a := range acc {
+		dots[r] += int32((a + lowBias) >> 32)
 	}
 }
 
-func pairGroup(dst *[4]uint64, q *[20]int8) {
-	dst[0] = uint64(q[0])<<16 + uint64(q[2])
-	dst[1] = uint64(q[16])<<16 + uint64(q[18])
-	dst[2] = uint64(q[1])<<16 + uint64(q[3])
-	dst[3] = uint64(q[17])<<16 + uint64(q[19])
+// addDotsQ4Two is addDotsQ4 for two rows of x, for which it looks the levels up once.
+func addDotsQ4Two(dots *[2][PanelRows]int32, quants *[256]byte, x *[2][BlockK]int8) {
+	var acc, acd [PanelRows]uint64
+	for g := range 4 {
+		q, p := (*[20]int8)(x[0][4*g:]), (*[20]int8)(x[1][4*g:])
+		q0, q1 := pairQuants((*[17]int8)(q[0:])), pairQuants((*[17]int8)(q[1:]))
+		q2, q3 := pairQuants((*[17]int8)(q[2:])), pairQuants((*[17]int8)(q[3:]))
+		p0, p1 := pairQuants((*[17]int8)(p[0:])), pairQuants((*[17]int8)(p[1:]))
+		p2, p3 := pairQuants((*[17]int8)(p[2:])), pairQuants((*[17]int8)(p[3:]))
+		src := (*[64]byte)(quants[64*g:])
+		for r := range acc {
+			bytes := (*[4]byte)(src[4*r:])
+			w := q4Pairs[bytes[0]]
+			a, b := w*q0, w*p0
+			w = q4Pairs[bytes[1]]
+			a, b = a+w*q1, b+w*p1
+			w = q4Pairs[bytes[2]]
+			a, b = a+w*q2, b+w*p2
+			w = q4Pairs[bytes[3]]
+			acc[r] += a + w*q3
+			acd[r] += b + w*p3
+		}
+	}
+	for r, a := range acc {
+		dots[0][r] += int32((a + lowBias) >> 32)
+		dots[1][r] += int32((acd[r] + lowBias) >> 32)
+	}
 }

@@ -33,13 +33,14 @@ func (e PackError) Relative() float64 {
 }
 
 // PackPanel packs one panel: rows (n, k), row-major with n at most PanelRows, into dst, Blocks(k)*f.BlockBytes() bytes.
-// Rows and k's that are missing are packed as zeros. The error wraps ErrNotFinite and names the row (within the panel)
+// Rows and k's that are missing are packed as zeros; in Q4, which has no zero, a missing k of a row that exists is one scale, and
+// meets activations that are zero. The error wraps ErrNotFinite and names the row (within the panel)
 // and the column.
 //
 //	F32   as it is
 //	BF16  rounded to the nearest, ties to even
 //	Q8    scale = float16(amax/127), w = x * (1/scale) rounded and clamped as in Activations.Quantise
-//	Q4    the scale, of either sign, and quants that packQ4 finds to leave a small squared error
+//	Q4    the scale, of either sign, and quants that quantiseQ4 finds to leave a small squared error
 func PackPanel(dst []byte, f Format, rows []float32, n, k int) (PackError, error) {
 	size := f.BlockBytes()
 	if size == 0 || n < 1 || n > PanelRows || k < 1 || len(rows) != n*k || len(dst) != Blocks(k)*size {
@@ -52,7 +53,7 @@ func PackPanel(dst []byte, f Format, rows []float32, n, k int) (PackError, error
 		for row := range n {
 			var w [BlockK]float32
 			count := copy(w[:], rows[row*k+b*BlockK:(row+1)*k])
-			if !packRow(block, f, row, &w, &sum) {
+			if !packRow(block, f, row, &w, count, &sum) {
 				column := b*BlockK + min(largest(&w), count-1)
 				return PackError{}, fmt.Errorf("%w: %g at row %d, column %d does not fit %s", ErrNotFinite, rows[row*k+column], row, column, f)
 			}
@@ -61,7 +62,7 @@ func PackPanel(dst []byte, f Format, rows []float32, n, k int) (PackError, error
 	return sum, nil
 }
 
-// clearBlock makes every weight and scale of a block zero.
+// clearBlock makes every scale of a block zero, and so every weight, and every quant the one nearest to zero.
 func clearBlock(block []byte, f Format) {
 	clear(block)
 	zero := byte(0)
@@ -69,7 +70,7 @@ func clearBlock(block []byte, f Format) {
 	case Q8:
 		zero = 0x80
 	case Q4:
-		zero = 0x88
+		zero = q4Zero | q4Zero<<4
 	default:
 		return
 	}
@@ -79,8 +80,9 @@ func clearBlock(block []byte, f Format) {
 	}
 }
 
-// packRow packs one row of a block and adds its error to sum. It reports false if the largest weight does not fit.
-func packRow(block []byte, f Format, row int, w *[BlockK]float32, sum *PackError) bool {
+// packRow packs one row of a block, of which count weights exist and the others are zero, and adds its error to sum. It reports
+// false if the largest weight does not fit.
+func packRow(block []byte, f Format, row int, w *[BlockK]float32, count int, sum *PackError) bool {
 	amax := maxAbs(w[:])
 	if !(amax <= math.MaxFloat32) {
 		return false
@@ -109,7 +111,10 @@ func packRow(block []byte, f Format, row int, w *[BlockK]float32, sum *PackError
 		}
 		binary.LittleEndian.PutUint16(block[2*row:], scale)
 		storeQuants(block[2*PanelRows:], f, row, &q)
-		for i, v := range q {
+		for i, v := range q[:count] {
+			if f == Q4 {
+				v = q4Levels[v&15]
+			}
 			back[i] = float32(v) * F16ToF32(scale)
 		}
 	}
@@ -142,7 +147,7 @@ func storeQuants(quants []byte, f Format, row int, q *[BlockK]int8) {
 	for g := range 4 {
 		dst, low, high := quants[64*g+4*row:][:4], (*[4]int8)(q[4*g:]), (*[4]int8)(q[16+4*g:])
 		for j := range dst {
-			dst[j] = byte(low[j]+8) | byte(high[j]+8)<<4
+			dst[j] = byte(low[j]) | byte(high[j])<<4
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // The contribution of one leaf, with every product and every sum rounded to float32 on its own:
 //
 //	Q8, Q4     acc = 0; for each quantisation block in order:
-//	             dot = the int32 sum of w*q;  s = wscale*xscale;  acc = acc + float32(dot)*s
+//	             dot = the int32 sum of w*q, w being the level in Q4;  s = wscale*xscale;  acc = acc + float32(dot)*s
 //	F32, BF16  acc = 0; for each k in order: acc = acc + w*x
 //	then       c = acc * 2^Exponent;  if !(c > -limit) c = -limit;  if c > limit c = limit
 //	           out += c rounded to the nearest integer, ties to even
@@ -76,16 +76,17 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 	unit := x.unit(b, t)
 	switch f {
 	case Q4:
-		w.startDots(x.sum[unit:unit+n], 8, q4Excess)
-		quants := (*[256]byte)(block[2*PanelRows:])
-		if n == 1 {
-			addDotsQ4(&w.dots[0], quants, &x.pairs[unit])
-		} else {
-			addDotsQ4Many(w.dots[:n], quants, x.pairs[unit:unit+n])
+		clear(w.dots[:n])
+		quants, at := (*[256]byte)(block[2*PanelRows:]), 0
+		for ; at+2 <= n; at += 2 {
+			addDotsQ4Two((*[2][PanelRows]int32)(w.dots[at:]), quants, (*[2][BlockK]int8)(x.quant[unit+at:]))
+		}
+		if at < n {
+			addDotsQ4(&w.dots[at], quants, &x.quant[unit+at])
 		}
 		w.addDots(block, x.scale[unit:unit+n])
 	case Q8:
-		w.startDots(x.sum[unit:unit+n], 128, 0)
+		w.startDots(x.start[unit : unit+n])
 		quants, at := (*[512]byte)(block[2*PanelRows:]), 0
 		for ; at+2 <= n; at += 2 {
 			addDotsQ8Two((*[2][PanelRows]int32)(w.dots[at:]), quants, (*[2][BlockK]int8)(x.quant[unit+at:]))
@@ -120,11 +121,9 @@ func (w *tile) addWide(x *Activations, b, t, n int) {
 	}
 }
 
-// startDots sets dots to what takes the excess out of them: the stored quants are the weights plus offset, which adds
-// offset times the sum of the activations to a dot product, and the arithmetic may add a constant.
-func (w *tile) startDots(sums []int32, offset, excess int32) {
-	for i, sum := range sums {
-		start := -offset*sum - excess
+// startDots begins the dot products of Q8, whose quants are stored as w+128, with what takes the 128 out of them.
+func (w *tile) startDots(starts []int32) {
+	for i, start := range starts {
 		dots := &w.dots[i%tileT]
 		for row := range dots {
 			dots[row] = start
@@ -156,9 +155,9 @@ type leafRounder struct {
 func newLeafRounder(m *Matrix) leafRounder {
 	limit := float32(m.Limit)
 	if float64(limit) > float64(m.Limit) {
-		limit = math.Nextafter32(limit, 0)
+		limit = math.Float32frombits(math.Float32bits(limit) - 1)
 	}
-	return leafRounder{scale: float32(math.Ldexp(1, m.Exponent)), limit: limit}
+	return leafRounder{scale: math.Float32frombits(uint32(127+m.Exponent) << 23), limit: limit}
 }
 
 // add rounds the first len(out) sums and adds them to out.

@@ -5,20 +5,20 @@ import (
 	"math"
 )
 
-// Standard deviations of what PackRandom's random bits are before they are scaled: a byte minus 128, a nibble minus
-// 8, and a number uniform in [-1, 1).
+// Standard deviations of what PackRandom's random bits are before they are scaled: a byte minus 128, a level
+// of Q4, and a number uniform in [-1, 1).
 const (
 	byteSpread    = 73.9036
-	nibbleSpread  = 4.63681
+	levelSpread   = 31.615859
 	uniformSpread = 0.57735027
 )
 
 // PackRandom fills dst with one packed panel of n rows by k seeded random weights, uniform around zero with standard
-// deviation std, straight in packed form: Blocks(k)*f.BlockBytes() bytes, missing rows and k's zero. The bytes of a block
+// deviation std, straight in packed form: Blocks(k)*f.BlockBytes() bytes, missing rows and k's as in PackPanel. The bytes of a block
 // depend on the format, std, seed, panel and the block's number alone, so any split of a matrix over machines or threads gives the
 // same matrix.
 //
-// Quantised weights take all values of their bits, -128 and -8 among them; what that moves the mean by is undone by giving
+// Quantised weights take all values of their bits, -128 and all levels of Q4; what that moves the mean by is undone by giving
 // each row of each block a scale of random sign.
 func PackRandom(dst []byte, f Format, n, k int, std float32, seed, panel uint64) {
 	size := f.BlockBytes()
@@ -33,7 +33,7 @@ func PackRandom(dst []byte, f Format, n, k int, std float32, seed, panel uint64)
 		case Q8:
 			randomQuants(block, &words, F32ToF16(std/byteSpread))
 		case Q4:
-			randomQuants(block, &words, F32ToF16(std/nibbleSpread))
+			randomQuants(block, &words, F32ToF16(std/levelSpread))
 		}
 		if rest := k - b*BlockK; n < PanelRows || rest < BlockK {
 			blank(block, f, n, min(rest, BlockK))
@@ -87,7 +87,7 @@ func randomQuants(block []byte, words *counter, scale uint16) {
 	}
 }
 
-// blank makes a block's rows from n on and its k's from count on zero.
+// blank makes a block's rows from n on and its k's from count on what PackPanel writes for missing ones.
 func blank(block []byte, f Format, n, count int) {
 	for row := range PanelRows {
 		if row >= n && f.Quantised() {
@@ -112,6 +112,6 @@ func blankWeight(block []byte, f Format, row, k int) {
 	case Q4:
 		at := &block[2*PanelRows+k%16/4*64+row*4+k%4]
 		shift := k / 16 * 4
-		*at = *at&^(15<<shift) | 8<<shift
+		*at = *at&^(15<<shift) | q4Zero<<shift
 	}
 }

@@ -64,10 +64,15 @@ func specWeight(m *Matrix, row, k int) (w, scale float32) {
 	default:
 		pair := block[32+64*(k%16/4)+4*row+k%4]
 		if k < 16 {
-			return float32(int(pair&15) - 8), specF16(half(2 * row))
+			return specQ4(pair & 15), specF16(half(2 * row))
 		}
-		return float32(int(pair>>4) - 8), specF16(half(2 * row))
+		return specQ4(pair >> 4), specF16(half(2 * row))
 	}
+}
+
+// specQ4 is the level of a quant of Q4.
+func specQ4(quant byte) float32 {
+	return []float32{-63, -49, -39, -30, -22, -16, -10, -4, 1, 6, 11, 17, 23, 31, 40, 53}[quant]
 }
 
 // specF16 is the value of a float16 by its definition.

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// UnpackRow dequantises one row of m into dst (K): the embedding lookup. Quantised weights are float32(w)*scale,
-// rounded once.
+// UnpackRow dequantises one row of m into dst (K): the embedding lookup. Quantised weights are float32(w)*scale, in Q4
+// float32(level)*scale, rounded once.
 func UnpackRow(dst []float32, m *Matrix, row int) {
 	dst = dst[:m.K]
 	panel, lane, size := m.Panel(row/PanelRows), row%PanelRows, m.Format.BlockBytes()
@@ -31,7 +31,7 @@ func UnpackRow(dst []float32, m *Matrix, row int) {
 			scale := F16ToF32(binary.LittleEndian.Uint16(block[2*lane:]))
 			for k := range part {
 				pair := block[32+k%16/4*64+lane*4+k%4]
-				part[k] = float32(int32(pair>>(k/16*4)&15)-8) * scale
+				part[k] = float32(q4Levels[pair>>(k/16*4)&15]) * scale
 			}
 		}
 	}
