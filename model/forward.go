@@ -119,28 +119,6 @@ func (s *Stage) verify(pieces *[]piece) error {
 	return nil
 }
 
-// Logits writes the logits of the share's vocabulary rows for some rows of the residual stream: dst is
-// (len(rows), share.Vocab.Len()). Rows that no tokenizer piece names are -Inf.
-func (s *Stage) Logits(dst []float32, hidden []float32, rows []int32) error {
-	width := s.share.Vocab.Len()
-	if len(dst) != len(rows)*width {
-		return fmt.Errorf("%w: %d logits, want %d", ErrBatch, len(dst), len(rows)*width)
-	}
-	if width == 0 {
-		return nil
-	}
-	if err := s.verify(&s.unverifiedHead); err != nil {
-		return err
-	}
-	s.hidden, s.rows, s.logits = hidden, rows, dst
-	s.normed.Reset(len(rows), s.config.Embed)
-	s.sums = grow(s.sums, len(dst))
-	s.pool.Run(len(rows), s.normFinal)
-	s.multiply(&s.normed, s.head, s.sums, width)
-	s.pool.Run(len(rows), s.finishLogits)
-	return nil
-}
-
 // reserve sizes the buffers for so many rows.
 func (s *Stage) reserve(rows int) {
 	heads, inner := s.share.Heads.Len()*s.config.HeadDim(), s.share.Inner.Len()

@@ -24,10 +24,7 @@ type Stage struct {
 	wte    []kernels.Matrix // one of (Vocab, Embed), in the first stage
 	wpe    []float32        // (Positions, Embed), in the first stage
 	layers []layer
-	final  norm             // in the last stage
-	head   []kernels.Matrix // one of (share.Vocab, Embed), in the last stage
-
-	unverifiedHead []piece
+	head   head // in the last stage
 
 	buffers
 	tasks
@@ -51,11 +48,14 @@ type tasks struct {
 	number int // of layer in this stage
 	batch  *Batch
 	hidden []float32 // (T, Embed), the residual stream
-	rows   []int32   // selected rows of hidden, for the head
-	logits []float32 // (len(rows), share.Vocab.Len())
 
-	embed, normAttention, splitQKV, attend, collectAttended rowTask
-	addAttention, activate, addFFN, normFinal, finishLogits rowTask
+	rows       []int32 // selected rows of hidden, for the head
+	looker     Looker
+	targets    []int32 // (len(rows))
+	targetSums []int32 // (len(rows))
+
+	embed, normAttention, splitQKV, attend, collectAttended          rowTask
+	addAttention, activate, addFFN, normFinal, showLogits, sumTarget rowTask
 }
 
 // rowTask is a pool task made of a function of the part.
@@ -81,13 +81,7 @@ func NewStage(src Source, share Share, group Group, workers *pool.Pool, cache *C
 		s.layers = append(s.layers, ld.layer(config, share, i))
 	}
 	if share.Last {
-		s.final = ld.norm(FinalNormWeight, FinalNormBias)
-		name := Head
-		if config.TiedHead {
-			name = TokenEmbedding
-		}
-		s.head = ld.matrix(name, share.Vocab, all)
-		s.unverifiedHead = cutRows(piece{name, share.Vocab, all})
+		s.loadHead(ld, workers.Workers())
 	}
 	if ld.err != nil {
 		return nil, fmt.Errorf("load layers %v: %w", share.Layers, ld.err)

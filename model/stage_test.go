@@ -80,14 +80,47 @@ func (r *runner) step(pieces ...piece) [][]float32 {
 	for i := range rows {
 		rows[i] = int32(i)
 	}
-	flat := make([]float32, batch.Rows()*c.Vocab)
-	if err := r.stage.Logits(flat, hidden, rows); err != nil {
+	flat := collector{make([]float32, batch.Rows()*c.Vocab), batch.Rows(), c.Vocab}
+	if err := r.stage.Head(hidden, rows, flat); err != nil {
 		r.t.Fatal(err)
 	}
+	r.checkTargets(hidden, rows, flat)
 	if n := r.stage.Clamps(); n != 0 {
 		r.t.Fatalf("%d leaves were clamped", n)
 	}
-	return slices.Collect(slices.Chunk(flat, c.Vocab))
+	return slices.Collect(slices.Chunk(flat.logits, c.Vocab))
+}
+
+// checkTargets asks for single logits and wants the bits of the whole.
+func (r *runner) checkTargets(hidden []float32, rows []int32, all collector) {
+	r.t.Helper()
+	targets, got := make([]int32, len(rows)), make([]float32, len(rows))
+	for i := range targets {
+		targets[i] = int32((i*37+5)%(all.vocab+1)) - 1
+	}
+	if err := r.stage.TargetLogits(got, hidden, rows, targets); err != nil {
+		r.t.Fatal(err)
+	}
+	for i, token := range targets {
+		if want := float32(0); token >= 0 {
+			want = all.logits[i*all.vocab+int(token)]
+			if math.Float32bits(got[i]) != math.Float32bits(want) {
+				r.t.Fatalf("target %d of row %d has logit %g, want %g", token, i, got[i], want)
+			}
+		}
+	}
+}
+
+// collector keeps all logits, (rows, vocab).
+type collector struct {
+	logits      []float32
+	rows, vocab int
+}
+
+func (c collector) Look(logits []float32, stride, lo, n int) {
+	for i := range c.rows {
+		copy(c.logits[i*c.vocab+lo:i*c.vocab+lo+n], logits[i*stride:i*stride+n])
+	}
 }
 
 func blocks(from, tokens int) []int32 {
@@ -246,14 +279,15 @@ func TestStepAllocatesNothing(t *testing.T) {
 	tokens, table := tokensOf(c, 20, 1), blocks(0, 64)
 	var batch model.Batch
 	hidden := make([]float32, 20*c.Embed)
-	logits := make([]float32, c.Vocab)
-	last := []int32{19}
+	logits := &collector{make([]float32, c.Vocab), 1, c.Vocab}
+	last, targets, logit := []int32{19}, []int32{3}, make([]float32, 1)
 	step := func() {
 		batch.Reset()
 		batch.Append(tokens, 0, table)
 		_ = r.stage.Embed(&batch, hidden)
 		_ = r.stage.Forward(&batch, hidden)
-		_ = r.stage.Logits(logits, hidden, last)
+		_ = r.stage.TargetLogits(logit, hidden, last, targets)
+		_ = r.stage.Head(hidden, last, logits)
 	}
 	step()
 	if n := testing.AllocsPerRun(20, step); n != 0 {

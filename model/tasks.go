@@ -13,7 +13,8 @@ func (s *Stage) makeTasks() {
 	s.activate = s.activateRow
 	s.addFFN = s.addFFNRow
 	s.normFinal = s.normFinalRow
-	s.finishLogits = s.finishLogitsRow
+	s.showLogits = s.showLogitsPiece
+	s.sumTarget = s.sumTargetRow
 }
 
 // residual is row t of the residual stream, (Embed).
@@ -103,17 +104,4 @@ func (s *Stage) addSums(t, exponent int, bias []float32) {
 	product := s.normed.Row(t)
 	kernels.Finish(product, s.sums[t*embed:(t+1)*embed], exponent, bias)
 	kernels.Add(s.residual(t), product)
-}
-
-func (s *Stage) normFinalRow(i int) {
-	s.norm(s.final, s.residual(int(s.rows[i])), i, s.head)
-}
-
-func (s *Stage) finishLogitsRow(i int) {
-	width := s.share.Vocab.Len()
-	row := s.logits[i*width : (i+1)*width]
-	kernels.Finish(row, s.sums[i*width:(i+1)*width], s.head[0].Exponent, nil)
-	for id := max(s.config.Pieces, s.share.Vocab.Lo); id < s.share.Vocab.Hi; id++ {
-		row[id-s.share.Vocab.Lo] = negativeInfinity
-	}
 }

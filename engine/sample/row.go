@@ -28,7 +28,7 @@ type Pick struct {
 	Raw   float32 // and before
 }
 
-// Part is what one slice of the vocabulary has to say about a row. Its slices are reused by Examine and Parse.
+// Part is what one slice of the vocabulary has to say about a row. Its slices are reused by Fill and Parse.
 type Part struct {
 	Picks []Pick      // the best candidates for sampling, best first
 	Heat  Mass        // of all penalised logits at the sampling temperature; only where top-p needs it
@@ -68,7 +68,7 @@ func (r *Row) Prepare(ask *Ask) {
 // looked at once; several tallies of a row may be filled at the same time. The zero value is ready for Reset.
 type Tally struct {
 	row   *Row
-	part  Part      // Heat, Mass and Above so far
+	part  Part      // only Heat, Mass and Above
 	best  noisy     // of a draw from the whole vocabulary
 	picks selection // or of a choice among few
 	top   selection
@@ -80,7 +80,8 @@ func (t *Tally) Reset(row *Row) {
 	t.row, t.best = row, none
 	t.part.Heat, t.part.Mass, t.part.Above = Mass{}, Mass{}, 0
 	t.top.reset(ask.Top)
-	if ask.Sample {
+	t.picks.reset(0)
+	if ask.Sample && !ask.Params.draws() {
 		t.picks.reset(ask.Params.picks())
 	}
 }
@@ -110,38 +111,36 @@ func (t *Tally) Add(logits []float32, lo int) {
 	}
 }
 
-// Join fills part with what the tallies of one row have seen. It uses the first of them as working memory.
-func (part *Part) Join(tallies []*Tally) {
-	first := tallies[0]
-	row := first.row
-	part.Picks, part.Top = part.Picks[:0], part.Top[:0]
-	part.Heat, part.Mass, part.Above = Mass{}, Mass{}, 0
-	for i, t := range tallies {
-		part.Heat.Merge(&t.part.Heat)
-		part.Mass.Merge(&t.part.Mass)
-		part.Above += t.part.Above
-		if i > 0 {
-			first.top.merge(&t.top)
-			first.picks.merge(&t.picks)
-			if t.best.better(first.best) {
-				first.best = t.best
-			}
-		}
+// Merge takes what another tally of the row has seen.
+func (t *Tally) Merge(o *Tally) {
+	t.part.Heat.Merge(&o.part.Heat)
+	t.part.Mass.Merge(&o.part.Mass)
+	t.part.Above += o.part.Above
+	t.top.merge(&o.top)
+	t.picks.merge(&o.picks)
+	if o.best.better(t.best) {
+		t.best = o.best
 	}
-	for _, k := range first.top.sorted() {
+}
+
+// Fill makes a part of what the tally has seen.
+func (t *Tally) Fill(part *Part) {
+	ask := t.row.ask
+	part.Picks, part.Top = part.Picks[:0], part.Top[:0]
+	part.Heat, part.Mass, part.Above = t.part.Heat, t.part.Mass, t.part.Above
+	for _, k := range t.top.sorted() {
 		part.Top = append(part.Top, unkey(k))
 	}
-	if !row.ask.Sample {
-		return
-	}
-	if row.ask.Params.draws() {
-		if best := first.best; best.token >= 0 {
-			part.add(row, Candidate{best.token, best.logit})
+	switch {
+	case !ask.Sample:
+	case ask.Params.draws():
+		if t.best.token >= 0 {
+			part.add(t.row, Candidate{t.best.token, t.best.logit})
 		}
-		return
-	}
-	for _, k := range first.picks.sorted() {
-		part.add(row, unkey(k))
+	default:
+		for _, k := range t.picks.sorted() {
+			part.add(t.row, unkey(k))
+		}
 	}
 }
 
@@ -154,7 +153,6 @@ func (part *Part) add(row *Row, c Candidate) {
 type Scratch struct {
 	row   Row
 	tally Tally
-	list  [1]*Tally
 	keys  []uint64
 	picks []Pick
 	next  []int
@@ -165,8 +163,7 @@ func (s *Scratch) Examine(part *Part, logits []float32, lo int, ask *Ask) {
 	s.row.Prepare(ask)
 	s.tally.Reset(&s.row)
 	s.tally.Add(logits, lo)
-	s.list[0] = &s.tally
-	part.Join(s.list[:])
+	s.tally.Fill(part)
 }
 
 // Choose joins the parts of all slices of the vocabulary, in any order. It reuses choice.Top.

@@ -40,7 +40,8 @@ func inPieces(t rapid.TB, logits []float32, ask *Ask, cuts []int, order []int) C
 		tallies[at%2].Add(slices.Clone(logits[cuts[i]:cuts[i+1]]), cuts[i])
 	}
 	parts := make([]Part, 1)
-	parts[0].Join([]*Tally{&tallies[0], &tallies[1]})
+	tallies[1].Merge(&tallies[0])
+	tallies[1].Fill(&parts[0])
 	var c Choice
 	new(Scratch).Choose(&c, parts, ask)
 	return c

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"polynode/engine"
@@ -11,12 +10,11 @@ import (
 	"polynode/transport/collective"
 )
 
-// headRows is how many rows of logits exist at a time: enough to read the head once for a usual batch, and no more than
-// 32 MB of a 256,000-piece vocabulary.
+// headRows is how many rows meet the head together: the head is read once for a usual batch.
 const headRows = 32
 
 // sampler turns the last stage's rows into tokens and log-probabilities. Each rank of the group looks at its slice
-// of the vocabulary; what they exchange is a few candidates and sums, never logits.
+// of the vocabulary, piece by piece while the logits are made; what the ranks exchange is a few candidates and sums, never logits.
 type sampler struct {
 	stage *model.Stage
 	group *collective.Group
@@ -26,18 +24,25 @@ type sampler struct {
 	// Of the rows that are being looked at; all have headRows elements at most.
 	current []ask
 	rows    []int32
-	logits  []float32
-	width   int
+	targets []int32
+	logits  []float32 // of the targets
+	asked   []sample.Row
 	mine    []sample.Part
-	scratch []sample.Scratch // one for each row, because rows are examined side by side
-	parts   [][]sample.Part  // (rows, ranks)
+	parts   [][]sample.Part // (rows, ranks)
 	choices []sample.Choice
-	above   []uint32
+	scratch sample.Scratch
 
-	message, counts []byte
-	examineRow      rowTask
-	aboveRow        rowTask
+	// Logits are shown on several threads; each takes the tallies of all rows, one set for each worker of the pool.
+	tallies []*tallies
+	free    chan *tallies
+
+	message    []byte
+	prepareRow rowTask
+	joinRow    rowTask
 }
+
+// tallies is what one thread has seen of each row.
+type tallies [headRows]sample.Tally
 
 // ask is a question about one row of the step.
 type ask struct {
@@ -55,13 +60,18 @@ func (f rowTask) Do(part int) { f(part) }
 func newSampler(stage *model.Stage, group *collective.Group, workers *pool.Pool) *sampler {
 	s := &sampler{
 		stage: stage, group: group, pool: workers,
+		asked:   make([]sample.Row, headRows),
 		mine:    make([]sample.Part, headRows),
-		scratch: make([]sample.Scratch, headRows),
 		parts:   make([][]sample.Part, headRows),
 		choices: make([]sample.Choice, headRows),
-		above:   make([]uint32, headRows),
+		free:    make(chan *tallies, workers.Workers()),
 	}
-	s.examineRow, s.aboveRow = s.examine, s.countAbove
+	for range workers.Workers() {
+		t := new(tallies)
+		s.tallies = append(s.tallies, t)
+		s.free <- t
+	}
+	s.prepareRow, s.joinRow = s.prepareAsk, s.joinTallies
 	return s
 }
 
@@ -126,41 +136,66 @@ func prepare(step *engine.Step, out *engine.Output) {
 // answer makes the choices of the current asks, on every rank the same.
 func (s *sampler) answer(hidden []float32) error {
 	n := len(s.current)
-	s.width = s.stage.Share().Vocab.Len()
-	s.rows = s.rows[:0]
+	s.rows, s.targets = s.rows[:0], s.targets[:0]
+	targets := false
 	for i := range s.current {
 		s.rows = append(s.rows, s.current[i].row)
-	}
-	s.logits = grow(s.logits, n*s.width)
-	if err := s.stage.Logits(s.logits, hidden, s.rows); err != nil {
-		return fmt.Errorf("head: %w", err)
-	}
-	s.pool.Run(n, s.examineRow)
-	if err := s.gatherParts(n); err != nil {
-		return err
-	}
-	targets := false
-	for i := range n {
-		s.scratch[i].Choose(&s.choices[i], s.parts[i], &s.current[i].Ask)
+		s.targets = append(s.targets, s.current[i].Target)
 		targets = targets || s.current[i].Target >= 0
 	}
 	if targets {
-		return s.gatherAbove(n)
+		if err := s.findTargets(hidden); err != nil {
+			return err
+		}
+	}
+	s.pool.Run(n, s.prepareRow)
+	if err := s.stage.Head(hidden, s.rows, s); err != nil {
+		return fmt.Errorf("head: %w", err)
+	}
+	s.pool.Run(n, s.joinRow)
+	if err := s.gatherParts(n); err != nil {
+		return err
+	}
+	for i := range n {
+		s.scratch.Choose(&s.choices[i], s.parts[i], &s.current[i].Ask)
 	}
 	return nil
 }
 
-// row is one row of this rank's logits, (width).
-func (s *sampler) row(i int) []float32 { return s.logits[i*s.width : (i+1)*s.width] }
-
-func (s *sampler) examine(i int) {
-	s.scratch[i].Examine(&s.mine[i], s.row(i), s.stage.Share().Vocab.Lo, &s.current[i].Ask)
+// findTargets gets the logits of the targets before all others, because the tokens above them are counted in passing.
+func (s *sampler) findTargets(hidden []float32) error {
+	s.logits = grow(s.logits, len(s.targets))
+	if err := s.stage.TargetLogits(s.logits, hidden, s.rows, s.targets); err != nil {
+		return fmt.Errorf("targets: %w", err)
+	}
+	for i := range s.current {
+		s.current[i].TargetLogit = s.logits[i]
+	}
+	return nil
 }
 
-func (s *sampler) countAbove(i int) {
-	if a := &s.current[i]; a.Target >= 0 {
-		s.above[i] = uint32(sample.Above(s.row(i), s.stage.Share().Vocab.Lo, a.Target, s.choices[i].TargetLogit))
+func (s *sampler) prepareAsk(i int) {
+	s.asked[i].Prepare(&s.current[i].Ask)
+	for _, t := range s.tallies {
+		t[i].Reset(&s.asked[i])
 	}
+}
+
+// Look is model.Looker.
+func (s *sampler) Look(logits []float32, stride, lo, n int) {
+	t := <-s.free
+	for i := range s.current {
+		t[i].Add(logits[i*stride:i*stride+n], lo)
+	}
+	s.free <- t
+}
+
+func (s *sampler) joinTallies(i int) {
+	all := &s.tallies[0][i]
+	for _, t := range s.tallies[1:] {
+		all.Merge(&t[i])
+	}
+	all.Fill(&s.mine[i])
 }
 
 // gatherParts exchanges what each rank found in its slice.
@@ -186,30 +221,6 @@ func (s *sampler) gatherParts(n int) error {
 	return nil
 }
 
-// gatherAbove adds up how many tokens each rank has above the targets.
-func (s *sampler) gatherAbove(n int) error {
-	clear(s.above)
-	s.pool.Run(n, s.aboveRow)
-	s.counts = s.counts[:0]
-	for i := range n {
-		s.counts = binary.LittleEndian.AppendUint32(s.counts, s.above[i])
-	}
-	messages, err := s.group.AllGather(s.counts)
-	if err != nil {
-		return err
-	}
-	clear(s.above)
-	for rank, message := range messages {
-		if len(message) != 4*n {
-			return fmt.Errorf("ranks of targets of rank %d: %w: %d bytes, want %d", rank, collective.ErrMismatch, len(message), 4*n)
-		}
-		for i := range n {
-			s.above[i] += binary.LittleEndian.Uint32(message[4*i:])
-		}
-	}
-	return nil
-}
-
 // report writes the current choices to their chunks' results.
 func (s *sampler) report(step *engine.Step, out *engine.Output) {
 	for i := range s.current {
@@ -222,7 +233,7 @@ func (s *sampler) report(step *engine.Step, out *engine.Output) {
 		}
 		r.Targets[a.offset] = engine.Target{
 			Logprob: choice.TargetLogprob,
-			Rank:    int(s.above[i]) + 1,
+			Rank:    choice.TargetRank,
 			Top:     append([]sample.Candidate(nil), choice.Top...),
 		}
 	}

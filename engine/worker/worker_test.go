@@ -137,16 +137,23 @@ func (c *cluster) logits(t testing.TB, step *engine.Step) []float32 {
 	config := testConfig()
 	all := make([]float32, len(rows)*config.Vocab)
 	for _, w := range c.workers[len(c.workers)-1] {
-		slice := w.stage.Share().Vocab
-		mine := make([]float32, len(rows)*slice.Len())
-		if err := w.stage.Logits(mine, w.hidden, rows); err != nil {
+		if err := w.stage.Head(w.hidden, rows, &collector{all, len(rows), config.Vocab}); err != nil {
 			t.Fatal(err)
-		}
-		for r := range rows {
-			copy(all[r*config.Vocab+slice.Lo:r*config.Vocab+slice.Hi], mine[r*slice.Len():(r+1)*slice.Len()])
 		}
 	}
 	return all
+}
+
+// collector keeps all logits, (rows, vocab).
+type collector struct {
+	logits      []float32
+	rows, vocab int
+}
+
+func (c *collector) Look(logits []float32, stride, lo, n int) {
+	for i := range c.rows {
+		copy(c.logits[i*c.vocab+lo:i*c.vocab+lo+n], logits[i*stride:i*stride+n])
+	}
 }
 
 // script is a short life of three sequences: a prompt in chunks beside others' tokens, a copied block, sampling of

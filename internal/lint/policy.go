@@ -127,6 +127,7 @@ var callsAllowed = Exceptions{
 	"kernels/pool/pool.go:Pool.Run":               "more parts than an int32: the caller computes them from a checked shape",
 	"kernels/pool/pool.go:Pool.finish":            "hands a task's panic to the goroutine that called Run",
 	"kernels/product.go:MulPanels":                "shapes that do not fit: the model checked them when it was loaded",
+	"model/head.go:Stage.mulHead":                 "a piece outside the share: pieces are cut from its own length",
 	"model/checkpoint/weightfile.go:guardFaults":  "recovered what was no memory fault: hands it on",
 	"model/store/guard.go:Model.guard":            "recovered what was no memory fault: hands it on",
 	"web/web.go:FS":                               "the embedded folder is part of the binary",
