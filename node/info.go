@@ -44,7 +44,7 @@ func (i *Info) setMemory(settings configs.Config, config model.Config, bytes int
 
 func (i *Info) describe(settings configs.Config, m *store.Model) {
 	i.Node, i.Threads, i.Kernels, i.NeedsKey = settings.Name, settings.Threads, kernels.Active().String(), len(settings.APIKeys) > 0
-	i.Synthetic, i.WeightBytes, i.Format = m.Synthetic(), configs.Bytes(m.Size()), m.Manifest().Tensors[0].Format
+	i.Synthetic, i.WeightBytes, i.Format = m.Synthetic(), configs.Bytes(m.Size()), m.Manifest().Tensors[0].FormatName()
 	i.ExamplePrompt = "Beijing is the capital of China.\\nTranslate this sentence from English to Chinese."
 	if settings.Model == "" {
 		i.ExamplePrompt = demo.Prompt

@@ -67,7 +67,7 @@ func modelLines(entries []node.LibraryEntry) []modelLine {
 	for _, e := range entries {
 		line := modelLine{Name: e.Name, Digest: e.Digest.String(), Bytes: e.Size}
 		if m := e.Manifest; e.Err == nil {
-			line.Format, line.Layers, line.Embed, line.Chat, line.Synthetic = m.Tensors[0].Format, m.Config.Layers, m.Config.Embed, m.Chat, m.Synthetic
+			line.Format, line.Layers, line.Embed, line.Chat, line.Synthetic = m.Tensors[0].FormatName(), m.Config.Layers, m.Config.Embed, m.Chat, m.Synthetic
 		} else {
 			line.Error = e.Err.Error()
 		}

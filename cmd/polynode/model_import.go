@@ -110,7 +110,7 @@ func printReport(out io.Writer, report node.ImportReport, took time.Duration) {
 	fmt.Fprintln(table, "tensor\tformat\trows\tcolumns\tRMS error\tlargest error\t")
 	for _, t := range report.Manifest.Tensors {
 		if t.Format != "plain" {
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.3f %%\t%.3g\t\n", t.Name, t.Format, t.Rows, t.K, 100*t.RMSError, t.MaxError)
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.3f %%\t%.3g\t\n", t.Name, t.FormatName(), t.Rows, t.K, 100*t.RMSError, t.MaxError)
 		}
 	}
 	table.Flush()

@@ -302,6 +302,22 @@ func TestLyingManifests(t *testing.T) {
 	}
 }
 
+// TestOlderQ4 opens a file whose 4-bit weights were packed with another meaning: it says what to do.
+func TestOlderQ4(t *testing.T) {
+	data := pack(t, newFake(tiny(), 1), tinySpec(kernels.Q4))
+	m, err := OpenBytes("m.pn", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Manifest().Tensors[0].FormatName(); got != "q4" {
+		t.Errorf("people read %q", got)
+	}
+	old := strings.ReplaceAll(string(m.ManifestBytes()), `"format":"q4l"`, `"format":"q4"`)
+	if _, err := OpenBytes("old.pn", forge(data, []byte(old))); err == nil || !strings.Contains(err.Error(), "import the model again") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestFileCutWhileOpen takes a mapped file's bytes away: using them is an error, not the end of the process.
 func TestFileCutWhileOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.pn")

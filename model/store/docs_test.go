@@ -66,7 +66,7 @@ func (e *entry) unit(i int) (rows, cols [2]int, runs []run) {
 	n := (e.K + e.UnitK - 1) / e.UnitK
 	rows = [2]int{e.UnitRows * (i / n), min(e.UnitRows*(i/n+1), e.Rows)}
 	cols = [2]int{e.UnitK * (i % n), min(e.UnitK*(i%n+1), e.K)}
-	block := map[string]int{"f32": 2048, "bf16": 1024, "q8": 544, "q4": 288}[e.Format]
+	block := map[string]int{"f32": 2048, "bf16": 1024, "q8": 544, "q4l": 288}[e.Format]
 	if block == 0 {
 		return rows, cols, []run{{e.Offset + rows[0]*e.K*4, (rows[1] - rows[0]) * e.K * 4}}
 	}

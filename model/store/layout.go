@@ -55,7 +55,9 @@ func layOut(c model.Config, format func(model.Name) kernels.Format) ([]Tensor, e
 
 // placeMatrix sets size and units of a matrix.
 func (t *Tensor) placeMatrix(f kernels.Format, leaf int) {
-	t.Format = f.String()
+	if t.Format = f.String(); f == kernels.Q4 {
+		t.Format = levelsQ4
+	}
 	t.Bytes = int64(kernels.PackedBytes(f, t.Rows, t.K))
 	if kCut(t.Name) {
 		t.Cut, t.UnitK, t.UnitRows = CutK, leaf, kUnitPanels*kernels.PanelRows

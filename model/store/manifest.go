@@ -41,8 +41,15 @@ type Blob struct {
 }
 
 // Plain is the format of tensors that are not matrices: little-endian float32, row by row. Matrices have the
-// name of their kernels.Format.
+// name of their kernels.Format, but for Q4.
 const Plain = "plain"
+
+// A matrix in Q4 is called q4l, for levels. The first versions of this package wrote q4 for matrices of the same size whose quants
+// were multiples of the scale: those bytes mean other weights now.
+const (
+	levelsQ4 = "q4l"
+	linearQ4 = "q4"
+)
 
 // Cut says along which side the hash units of a tensor run, and so how ranks share it.
 type Cut string
@@ -57,7 +64,7 @@ const (
 // Tensor is one tensor as it lies in the file.
 type Tensor struct {
 	Name     model.Name `json:"name"`
-	Format   string     `json:"format"` // plain, f32, bf16, q8 or q4
+	Format   string     `json:"format"` // plain, f32, bf16, q8 or q4l; FormatName is for people
 	Rows     int        `json:"rows"`
 	K        int        `json:"k"`
 	Offset   int64      `json:"offset"` // from the start of the file
@@ -74,11 +81,22 @@ type Tensor struct {
 
 // kernel is the kernels' name of the tensor's format; zero for plain tensors.
 func (t *Tensor) kernel() kernels.Format {
-	if t.Format == Plain {
+	switch t.Format {
+	case Plain, linearQ4:
 		return 0
+	case levelsQ4:
+		return kernels.Q4
 	}
 	f, _ := kernels.ParseFormat(t.Format)
 	return f
+}
+
+// FormatName is the format as people call it: plain, f32, bf16, q8 or q4.
+func (t *Tensor) FormatName() string {
+	if t.Format == levelsQ4 {
+		return kernels.Q4.String()
+	}
+	return t.Format
 }
 
 // namePattern is what names of models and chat formats look like: no path can hide in one.
@@ -156,7 +174,11 @@ func (m *Manifest) validate() error {
 func (m *Manifest) validateTensors() error {
 	formats := make(map[model.Name]kernels.Format, len(m.Tensors))
 	for i := range m.Tensors {
-		formats[m.Tensors[i].Name] = m.Tensors[i].kernel()
+		t := &m.Tensors[i]
+		if t.Format == linearQ4 {
+			return fmt.Errorf("tensor %s is q4 of an older version, whose 4-bit weights have other values: import the model again", t.Name)
+		}
+		formats[t.Name] = t.kernel()
 	}
 	want, err := layOut(m.Config, func(n model.Name) kernels.Format { return formats[n] })
 	if err != nil {

@@ -21,9 +21,9 @@ const (
 	biasStd     = 0.01
 )
 
-// uniformPeak bounds the largest value of a uniform distribution in units of its standard deviation: the square root
-// of 3, and half a percent for the rounding of scales.
-const uniformPeak = 1.741
+// peak bounds the largest value that kernels.PackRandom makes, in units of its standard deviation: in the uniform formats it is the
+// square root of 3; in Q4 it is the largest level, 63, over the levels' root mean square, 31.62. Half a percent is for the rounding of scales.
+const peak = 2.003
 
 // Weights are the made-up tensors of one model.
 type Weights struct {
@@ -90,7 +90,7 @@ type Tensor struct {
 func (t *Tensor) Synthetic() bool { return true }
 
 // Largest bounds the magnitude of every weight of a matrix.
-func (t *Tensor) Largest() float64 { return uniformPeak * float64(t.std) }
+func (t *Tensor) Largest() float64 { return peak * float64(t.std) }
 
 // PackPanel fills dst with panel p of a matrix, which holds n rows, in packed form.
 func (t *Tensor) PackPanel(dst []byte, f kernels.Format, p, n int) error {
