@@ -19,11 +19,13 @@ type Batch struct {
 	Tokens    []int32 // (T)
 	Positions []int32 // (T)
 	runs      []run
+	runOf     []int32 // (T), the run that a row belongs to
 }
 
 // run is up to runRows consecutive positions of one sequence.
 type run struct {
 	row, rows int
+	keys      int // that its last row sees
 	blocks    []int32
 }
 
@@ -32,16 +34,17 @@ func (b *Batch) Rows() int { return len(b.Tokens) }
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	b.Tokens, b.Positions, b.runs = b.Tokens[:0], b.Positions[:0], b.runs[:0]
+	b.Tokens, b.Positions, b.runs, b.runOf = b.Tokens[:0], b.Positions[:0], b.runs[:0], b.runOf[:0]
 }
 
 // Append adds tokens of one sequence at positions start, start+1, … whose keys and values live in blocks, which
 // must stay unchanged while the batch is in use.
 func (b *Batch) Append(tokens []int32, start int, blocks []int32) {
-	for i := 0; i < len(tokens); i += runRows {
-		b.runs = append(b.runs, run{row: b.Rows() + i, rows: min(runRows, len(tokens)-i), blocks: blocks})
-	}
 	for i, token := range tokens {
+		if i%runRows == 0 {
+			b.runs = append(b.runs, run{row: b.Rows(), rows: min(runRows, len(tokens)-i), keys: start + min(i+runRows, len(tokens)), blocks: blocks})
+		}
+		b.runOf = append(b.runOf, int32(len(b.runs)-1))
 		b.Tokens = append(b.Tokens, token)
 		b.Positions = append(b.Positions, int32(start+i))
 	}
@@ -58,7 +61,7 @@ func (b *Batch) check(c *Config, blocks int) error {
 		}
 	}
 	for _, r := range b.runs {
-		need := int(b.Positions[r.row+r.rows-1])/kernels.BlockTokens + 1
+		need := (r.keys + kernels.BlockTokens - 1) / kernels.BlockTokens
 		if len(r.blocks) < need {
 			return fmt.Errorf("%w: row %d has %d blocks, needs %d", ErrBatch, r.row, len(r.blocks), need)
 		}

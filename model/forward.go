@@ -58,7 +58,7 @@ func (s *Stage) attention() error {
 	if heads := s.share.Heads.Len(); heads > 0 {
 		s.multiply(&s.normed, l.qkv, s.sums, s.qkvWidth())
 		s.pool.Run(len(s.batch.runs), s.splitQKV)
-		s.pool.Run(len(s.batch.runs)*heads, s.attend)
+		s.pool.Run(s.attendance.parts, s.attend)
 		s.pool.Run(rows, s.collectAttended)
 	}
 	if err := s.reduce(&s.attended, l.attnProj); err != nil {
@@ -131,6 +131,7 @@ func (s *Stage) reserve(rows int) {
 	}
 	s.qkv = grow(s.qkv, rows*3*heads)
 	s.sums = grow(s.sums, rows*max(s.config.Embed, 3*heads, inner))
+	s.attendance.plan(s.batch, s.share.Heads.Len(), s.config.HeadDim(), s.pool.Workers())
 }
 
 func (s *Stage) qkvWidth() int { return 3 * s.share.Heads.Len() * s.config.HeadDim() }

@@ -32,13 +32,14 @@ type Stage struct {
 
 // buffers are the values between the operations of a layer. They grow to the largest step and stay.
 type buffers struct {
-	normed   kernels.Activations // (T, Embed)
-	attended kernels.Activations // (T, heads*headDim)
-	inner    kernels.Activations // (T, inner)
-	qkv      []float32           // (T, 3*heads*headDim)
-	sums     []int32             // (T, widest product)
-	product  product
-	scratch  chan *kernels.AttendScratch // one for each worker of the pool
+	normed     kernels.Activations // (T, Embed)
+	attended   kernels.Activations // (T, heads*headDim)
+	inner      kernels.Activations // (T, inner)
+	qkv        []float32           // (T, 3*heads*headDim)
+	sums       []int32             // (T, widest product)
+	product    product
+	attendance attendance
+	scratch    chan *kernels.AttendScratch // one for each worker of the pool
 }
 
 // tasks are the row loops of a layer as the pool runs them, made once so that a step allocates nothing. They read

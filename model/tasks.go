@@ -7,7 +7,7 @@ func (s *Stage) makeTasks() {
 	s.embed = s.embedRow
 	s.normAttention = s.normAttentionRow
 	s.splitQKV = s.splitQKVRun
-	s.attend = s.attendRun
+	s.attend = s.attendPart
 	s.collectAttended = s.collectAttendedRow
 	s.addAttention = s.addAttentionRow
 	s.activate = s.activateRow
@@ -55,24 +55,6 @@ func (s *Stage) splitQKVRun(part int) {
 		block, slot := r.blocks[position/kernels.BlockTokens], position%kernels.BlockTokens
 		s.cache.layers[s.number].Store(block, slot, row[width/3:2*width/3], row[2*width/3:])
 	}
-}
-
-// attendRun computes one head of one run of rows, each over all keys up to its own position. The result takes the
-// place of the query, which nobody else reads.
-func (s *Stage) attendRun(part int) {
-	heads, dim, stride := s.share.Heads.Len(), s.config.HeadDim(), s.qkvWidth()
-	r, head := &s.batch.runs[part/heads], part%heads
-	q := s.qkv[r.row*stride+head*dim:]
-	scratch := <-s.scratch
-	s.cache.layers[s.number].Attend(q, stride, q, stride, r.rows, head, r.blocks, int(s.batch.Positions[r.row]), scratch)
-	s.scratch <- scratch
-}
-
-// collectAttendedRow hands row t of the attention's result to the output projection.
-func (s *Stage) collectAttendedRow(t int) {
-	width := s.qkvWidth()
-	copy(s.attended.Row(t), s.qkv[t*width:t*width+width/3])
-	s.quantise(&s.attended, s.layer.attnProj, t)
 }
 
 // addAttentionRow adds the reduced attention output to row t of the residual stream and norms it for the FFN.
