@@ -85,7 +85,7 @@ func (s *Stage) ffn() error {
 
 // multiply puts the products of x with the matrices side by side into out, (T, stride).
 func (s *Stage) multiply(x *kernels.Activations, matrices []kernels.Matrix, out []int32, stride int) {
-	s.pool.Run(s.product.prepare(out, stride, x, matrices), &s.product)
+	s.pool.Run(s.product.prepare(out, stride, x, matrices, s.pool.Workers()), &s.product)
 }
 
 // reduce multiplies x by the rank's columns of a matrix with Embed rows and adds up over the group, into sums

@@ -6,9 +6,12 @@ import (
 	"polynode/kernels"
 )
 
-// partWeights is how many multiply-adds one part of a product should have: long enough to be worth handing out,
-// short enough that a slow core does not keep the others waiting.
-const partWeights = 1 << 17
+// A part of a product is worth handing out, and so short that a slow core does not keep the others waiting: a worker should have
+// partsPerWorker of them, and none more than partMultiplies multiply-adds, some tens of microseconds.
+const (
+	partsPerWorker = 16
+	partMultiplies = 1 << 22
+)
 
 // product multiplies the same activations by one or more matrices, whose rows land side by side. It is a pool
 // task: each part is a run of panels of one matrix.
@@ -22,11 +25,14 @@ type product struct {
 }
 
 // prepare describes the next product and returns the number of its parts.
-func (p *product) prepare(out []int32, stride int, x *kernels.Activations, matrices []kernels.Matrix) int {
+func (p *product) prepare(out []int32, stride int, x *kernels.Activations, matrices []kernels.Matrix, workers int) int {
 	p.x, p.matrices, p.out, p.stride = x, matrices, out, stride
+	total, parts := 0, 0
+	for i := range matrices {
+		total += kernels.Panels(matrices[i].Rows)
+	}
 	panel := kernels.PanelRows * x.K() * x.T()
-	p.panels = max(1, partWeights/max(panel, 1))
-	parts := 0
+	p.panels = max(1, min(total/(partsPerWorker*workers), partMultiplies/max(panel, 1)))
 	for i := range matrices {
 		parts += p.parts(&matrices[i])
 	}
