@@ -42,7 +42,7 @@ func TestGolden(t *testing.T) {
 			"pack f32":     {goldenPack(F32), "6ae657ec3f504038"},
 			"pack bf16":    {goldenPack(BF16), "edc1b1ee55749a09"},
 			"pack q8":      {goldenPack(Q8), "f755f212c672070a"},
-			"pack q4":      {goldenPack(Q4), "8d6b1895cbe94cb0"},
+			"pack q4":      {goldenPack(Q4), "0d56b6f81cce564e"},
 			"attend f16":   {goldenAttend(KVF16), "bc695db75204714a"},
 			"attend q8":    {goldenAttend(KVQ8), "c872a59ccb3ea13d"},
 			"attend f32":   {goldenAttend(KVF32), "e1afc1a47401dd97"},
