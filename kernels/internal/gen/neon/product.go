@@ -1,0 +1,294 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	. "polynode/kernels/internal/gen/neon/a64"
+)
+
+// Registers of the quantised products. A tile is some rows of a panel by some columns of activations; its accumulators are
+// numbered by column and then by four rows, so that dot(c, q) is the column c and the rows 4q to 4q+3 of the pass.
+const (
+	dots   = 0  // V0-V7: the dot products of a block
+	accs   = 8  // V8-V15: the float32 sums of a leaf
+	inputs = 16 // V16-V23: the quants of a block; the scales of its end
+	temps  = 24 // V24-V27
+	const0 = 28
+	const1 = 29
+	spare  = 30
+	top    = 31 // the largest |c| so far, as bits
+)
+
+// product is one quantised product: a format, a number of columns, and the instructions that it may use.
+type product struct {
+	*Func
+	q4   bool
+	mm   bool // 8-bit matrix multiplication
+	cols int
+	rows int // of a pass: a leaf is gone through 16/rows times, while its weights are in the first cache
+}
+
+func products() *File {
+	file := NewFile("neon", "product")
+	for _, q4 := range []bool{false, true} {
+		for _, cols := range []int{1, 2, 4} {
+			quantised(file, q4, false, cols)
+		}
+	}
+	quantised(file, false, true, 1)
+	for _, q4 := range []bool{false, true} {
+		for _, cols := range []int{2, 4} {
+			quantised(file, q4, true, cols)
+		}
+	}
+	return file
+}
+
+func (p *product) blockBytes() int {
+	if p.q4 {
+		return 288
+	}
+	return 544
+}
+
+// quads is how many fours of rows a pass has.
+func (p *product) quads() int { return p.rows / 4 }
+
+func (p *product) dot(c, q int) int { return dots + c*p.quads() + q }
+func (p *product) acc(c, q int) int { return accs + c*p.quads() + q }
+
+// quantised writes the product of a run of blocks of a panel with some columns.
+func quantised(file *File, q4, mm bool, cols int) {
+	name := map[bool]string{false: "Q8", true: "Q4"}[q4] + map[bool]string{false: "Dot", true: "MM"}[mm]
+	doc := fmt.Sprintf(`adds the contributions of a panel's leaves to sums (%d, 16). There are blocks blocks, in leaves of perLeaf and
+		perhaps a shorter last one, and %d columns, whose quants and scales go from one block to the next by width columns.`, cols, cols)
+	extra := "start *int32"
+	if q4 {
+		extra = "levels *int8"
+		doc += " The nibbles are indices into the 16 levels."
+	} else {
+		doc += " start is -128 times the sums of the quants, and goes as they do."
+	}
+	doc += ` unit is 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the
+		matrix's limit, sums are meaningless.`
+	p := &product{q4: q4, mm: mm, cols: cols, rows: 16}
+	if cols == 4 {
+		p.rows = 8 // sixteen accumulators are what the registers hold
+	}
+	p.Func = file.Func(fmt.Sprintf("%s%d", name, cols), doc,
+		[]string{"sums *int32", "panel *byte", "quants *int8", "scales *float32", extra,
+			"width int", "blocks int", "perLeaf int", "unit float32"}, "top uint32")
+	p.Args("sums R0", "panel R1", "quants R2", "scales R3", extra[:strings.Index(extra, " ")]+" R4", "width R5", "blocks R6", "perLeaf R7", "unit R8")
+	p.I("LSL $2, R5, R14")
+	p.I("LSL $5, R5, R5")
+	p.V(MOVZERO, top)
+	p.constants()
+	p.Label("leaf")
+	p.I("CMP R7, R6")
+	p.I("CSEL LT, R6, R7, R15")
+	for pass := range panelRows / p.rows {
+		p.pass(pass)
+	}
+	for i := 1; i <= 4; i++ {
+		p.I("MOVD R%d, R%d", 8+i, i)
+	}
+	p.I("SUBS R15, R6, R6")
+	p.I("BNE leaf")
+	p.V(UMAXV, top, top)
+	p.Return(fmt.Sprintf("top F%d", top))
+}
+
+// constants sets what all blocks need: the sign bits, or the mask of a nibble and the table of levels.
+func (p *product) constants() {
+	switch {
+	case p.q4:
+		p.I("MOVW $15, R9")
+		p.V(DUPB, const0, 9)
+		p.LoadQ("R4", 0, const1)
+	case !p.mm:
+		p.I("MOVW $128, R9")
+		p.V(DUPB, const0, 9)
+	}
+}
+
+// pass goes through a leaf for some of the panel's rows.
+func (p *product) pass(pass int) {
+	p.Note("rows %d to %d", pass*p.rows, (pass+1)*p.rows-1)
+	for i := 1; i <= 4; i++ {
+		p.I("MOVD R%d, R%d", i, 8+i)
+	}
+	p.I("MOVD R15, R13")
+	for _, v := range run(accs, p.cols*p.quads()) {
+		p.V(MOVZERO, v)
+	}
+	p.Label(fmt.Sprintf("block%d", pass))
+	p.loadInputs()
+	switch quants := 32 + pass*p.rows*4; {
+	case p.mm && p.cols > 1:
+		p.startMatrix()
+		p.matrix(quants)
+	case p.cols == 1:
+		p.startVector()
+		p.vector(quants)
+	default:
+		p.startVector()
+		p.byElement(quants)
+	}
+	p.scale(pass)
+	p.I("ADD $%d, R9", p.blockBytes())
+	p.I("ADD R5, R10")
+	p.I("ADD R14, R11")
+	p.I("ADD R14, R12")
+	p.I("SUBS $1, R13")
+	p.I("BNE block%d", pass)
+	p.round(pass)
+}
+
+// loadInputs loads the quants of the block: two registers a column, or for the matrix instructions four a pair of columns, each
+// with eight k's of the one and eight of the other.
+func (p *product) loadInputs() {
+	if !p.mm || p.cols == 1 {
+		p.LoadQ("R10", 0, run(inputs, 2*p.cols)...)
+		return
+	}
+	for pair := range p.cols / 2 {
+		p.LoadQ("R10", 64*pair, run(temps, 4)...)
+		x := p.pair(pair, 0)
+		p.V(ZIP1D, x, temps, temps+2)
+		p.V(ZIP2D, x+1, temps, temps+2)
+		p.V(ZIP1D, x+2, temps+1, temps+3)
+		p.V(ZIP2D, x+3, temps+1, temps+3)
+	}
+}
+
+// pair is the register of the k's 8e to 8e+7 of a pair of columns.
+func (p *product) pair(pair, e int) int { return inputs + 4*pair + e }
+
+// startVector sets the dot products of one or more columns to zero, or to what takes 128 out of unsigned weights.
+func (p *product) startVector() {
+	zero := run(dots, 8) // of one column there are two sets, see vector
+	if p.mm && !p.q4 {
+		p.I("MOVW (R12), R16")
+		for _, v := range zero[:4] {
+			p.V(DUPW, v, 16)
+		}
+		zero = zero[4:]
+	}
+	for _, v := range zero {
+		p.V(MOVZERO, v)
+	}
+}
+
+// byElement adds the products of a block to the dot products of two or four columns.
+func (p *product) byElement(at int) {
+	add := func(w, k int) { // the four rows in register temps+w by the four k's from k on
+		for c := range p.cols {
+			p.V(SDOTI, p.dot(c, w%p.quads()), temps+w, inputs+2*c+k/16, k/4%4)
+		}
+	}
+	if !p.q4 {
+		for g := range 8 {
+			p.LoadQ("R9", at+64*g, run(temps, p.quads())...)
+			for q := range p.quads() {
+				p.V(EOR, temps+q, temps+q, const0)
+				add(q, 4*g)
+			}
+		}
+		return
+	}
+	for g := range 4 {
+		for q := range p.quads() {
+			p.LoadQ("R9", at+64*g+16*q, spare)
+			p.nibbles(temps+q, spare, false)
+			add(q, 4*g)
+			p.nibbles(temps+q, spare, true)
+			add(q, 16+4*g)
+		}
+	}
+}
+
+// vector adds the products of a block to the dot products of one column, in two sets that are added up: four sums alone
+// would wait for each other.
+func (p *product) vector(at int) {
+	op := SDOTI
+	if p.mm {
+		op = USDOTI // unsigned weights as they are stored
+	}
+	groups := 8
+	if p.q4 {
+		groups = 4
+	}
+	for g := range groups {
+		p.LoadQ("R9", at+64*g, run(temps, 4)...)
+		for q := range 4 {
+			switch w := temps + q; {
+			case p.q4:
+				p.nibbles(spare, w, false)
+				p.V(op, dots+q, spare, inputs, g)
+				p.nibbles(w, w, true)
+				p.V(op, dots+4+q, w, inputs+1, g)
+			default:
+				if !p.mm {
+					p.V(EOR, w, w, const0)
+				}
+				p.V(op, dots+q+g%2*4, w, inputs+g/4, g%4)
+			}
+		}
+	}
+	for q := range 4 {
+		p.V(ADD, dots+q, dots+q, dots+4+q)
+	}
+}
+
+// nibbles looks up the levels of the low or high nibbles of 16 bytes.
+func (p *product) nibbles(d, n int, high bool) {
+	if high {
+		p.V(USHR8, d, n, 4)
+	} else {
+		p.V(AND, d, n, const0)
+	}
+	p.V(TBL, d, const1, d)
+}
+
+// scale multiplies the dot products of the block by the scales and adds them to the sums of the leaf.
+func (p *product) scale(pass int) {
+	const weights, columns = inputs, inputs + 4
+	p.LoadQ("R9", pass*p.rows*2, run(temps, p.quads()/2)...)
+	for i := range p.quads() / 2 {
+		p.V(FCVTL, weights+2*i, temps+i)
+		p.V(FCVTL2, weights+2*i+1, temps+i)
+	}
+	p.I("FMOV%s (R11), F%d", map[int]string{1: "S", 2: "D", 4: "Q"}[p.cols], columns)
+	for c := range p.cols {
+		for q := range p.quads() {
+			dot, s := p.dot(c, q), temps+q%2
+			if p.mm && p.cols > 1 {
+				dot = temps + 2 + q%2
+				p.unpair(dot, c, q)
+			}
+			p.V(SCVTF, dot, dot)
+			p.V(FMULI, s, weights+q, columns, c)
+			p.V(FMUL, s, dot, s)
+			p.V(FADD, p.acc(c, q), p.acc(c, q), s)
+		}
+	}
+}
+
+// round ends a leaf: its sums, times 2^Exponent and rounded, are added to the integers.
+func (p *product) round(pass int) {
+	p.V(DUPW, inputs, 8)
+	for c := range p.cols {
+		at, n := (c*panelRows+pass*p.rows)*4, p.quads()
+		p.LoadQ("R0", at, run(temps, n)...)
+		for q := range n {
+			acc := p.acc(c, q)
+			p.V(FMUL, acc, acc, inputs)
+			p.V(FABS, dots, acc)
+			p.V(UMAX, top, top, dots)
+			p.V(FCVTNS, acc, acc)
+			p.V(ADD, temps+q, temps+q, acc)
+		}
+		p.StoreQ("R0", at, run(temps, n)...)
+	}
+}

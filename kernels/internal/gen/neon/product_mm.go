@@ -1,0 +1,76 @@
+package main
+
+import . "polynode/kernels/internal/gen/neon/a64"
+
+// The matrix instructions multiply two rows of eight weights by two columns of eight quants: the accumulator of rows 2r and 2r+1 and
+// the columns of a pair holds (row, column) in the order (0, 0), (0, 1), (1, 0), (1, 1).
+
+// square is the accumulator of a pair of rows of the pass and a pair of columns.
+func (p *product) square(rows, pair int) int { return dots + pair*p.rows/2 + rows }
+
+// startMatrix sets the dot products to zero, or to what takes 128 out of unsigned weights.
+func (p *product) startMatrix() {
+	if p.q4 {
+		for _, v := range run(dots, p.rows/2*p.cols/2) {
+			p.V(MOVZERO, v)
+		}
+		return
+	}
+	p.I("FMOV%s (R12), F%d", map[int]string{2: "D", 4: "Q"}[p.cols], temps)
+	for pair := range p.cols / 2 {
+		for r := range p.rows / 2 {
+			p.V(DUP2D, p.square(r, pair), temps, pair)
+		}
+	}
+}
+
+// matrix adds the products of a block: of eight rows at a time, two groups of four k's side by side.
+func (p *product) matrix(at int) {
+	const second, zipped = temps + 2, const0
+	for e := 0; e < 4; e++ {
+		if p.q4 && e >= 2 {
+			break // the high nibbles of the groups are the k's 16 further on
+		}
+		for half := range p.rows / 8 {
+			p.LoadQ("R9", at+128*e+32*half, temps, temps+1)
+			p.LoadQ("R9", at+128*e+64+32*half, second, second+1)
+			for i := range 2 {
+				rows := 4*half + 2*i
+				if !p.q4 {
+					p.V(ZIP1, zipped, temps+i, second+i)
+					p.V(ZIP2, zipped+1, temps+i, second+i)
+					p.multiply(USMMLA, rows, zipped, e)
+					p.multiply(USMMLA, rows+1, zipped+1, e)
+					continue
+				}
+				p.V(ZIP1, spare, temps+i, second+i)
+				p.V(ZIP2, second+i, temps+i, second+i)
+				p.bothNibbles(rows, spare, temps+i, e)
+				p.bothNibbles(rows+1, second+i, temps+i, e)
+			}
+		}
+	}
+}
+
+// bothNibbles multiplies the 16 bytes of two rows, which it destroys, by the k's of their low and of their high nibbles.
+func (p *product) bothNibbles(rows, w, temp, e int) {
+	p.nibbles(temp, w, false)
+	p.multiply(SMMLA, rows, temp, e)
+	p.nibbles(w, w, true)
+	p.multiply(SMMLA, rows, w, 2+e)
+}
+
+func (p *product) multiply(op Op, rows, w, e int) {
+	for pair := range p.cols / 2 {
+		p.V(op, p.square(rows, pair), w, p.pair(pair, e))
+	}
+}
+
+// unpair takes the four rows of quad q of column c out of two accumulators.
+func (p *product) unpair(d, c, q int) {
+	op := UZP1
+	if c%2 == 1 {
+		op = UZP2
+	}
+	p.V(op, d, p.square(2*q, c/2), p.square(2*q+1, c/2))
+}
