@@ -6,8 +6,10 @@ import "math"
 // warm one allocates nothing.
 type AttendScratch struct {
 	page   []float32 // (BlockTokens, headDim)
-	scores []float32 // (rows, KeyBlock)
+	scores []float32 // (rows or heads, KeyBlock)
 	parts  []float32 // (key blocks, rows, PartFloats)
+	query  []float32 // (rows, headDim)
+	chunk  []float32 // (KeyBlock, mixDim)
 }
 
 // PartFloats is the size of what one key block gives to one query row: its largest score, its sum of
@@ -43,23 +45,51 @@ func (kv *KV) Attend(out []float32, outStride int, q []float32, qStride, rows, h
 
 // attendRows is how many rows Attend takes through the keys together: enough to make the widening of keys and values cheap, and
 // so few that their parts stay in a processor's cache.
-const attendRows = 32
+const attendRows = 64
 
 // AttendBlock computes the part of key block b, the keys of positions [b*KeyBlock, (b+1)*KeyBlock), for the rows that
 // Attend describes. Row r's part goes to dst[r*PartFloats]; a row that sees no key of the block has the part
 // (-Inf, 0, 0...). For one row and its n visible keys of the block, all in float32 and each step rounded:
 //
 //	s[j]   = (sum over d of q[d]*k[j][d]) * float32(1/sqrt(HeadDim)), d in lane d mod 16, then laneSum's tree
-//	m      = the largest s[j]
+//	m      = the largest s[j], and +0 for -0
 //	p[j]   = Exp(s[j] - m)
 //	l      = sum of p[j], j in lane j mod 16, then laneSum's tree
 //	acc[d] = sum of p[j]*v[j][d] in the order of j, from +0
 func (kv *KV) AttendBlock(dst, q []float32, qStride, rows, head int, table []int32, pos, b int, s *AttendScratch) {
+	kv.AttendHeads(dst, q, qStride, rows, head, 1, table, pos, b, s)
+}
+
+// AttendHeads is AttendBlock for heads heads from head on: q holds row r's query of head head+h at r*qStride+h*HeadDim, and its part goes to
+// dst[(h*rows+r)*PartFloats]. The heads of a page lie one behind the other, so that one row (decode) reads memory in long runs if it
+// takes many of its heads in one call.
+func (kv *KV) AttendHeads(dst, q []float32, qStride, rows, head, heads int, table []int32, pos, b int, s *AttendScratch) {
+	d, size := kv.HeadDim, rows*PartFloats(kv.HeadDim)
+	t := activeAttention()
+	if t.fits(d) && rows == 1 {
+		for h := 0; h < heads; h += callHeads {
+			t.oneRow(kv, dst[h*size:], q[h*d:], head+h, min(callHeads, heads-h), table, pos, b, s)
+		}
+		return
+	}
+	for h := range heads {
+		part, query := dst[h*size:(h+1)*size], q[h*d:]
+		if t.fits(d) {
+			s.pack(query, qStride, rows, d)
+			t.rows(kv, part, rows, head+h, table, pos, b, s)
+		} else {
+			kv.attendBlock(part, query, qStride, rows, head+h, table, pos, b, s)
+		}
+	}
+}
+
+// attendBlock is AttendBlock in the generic tier.
+func (kv *KV) attendBlock(dst, q []float32, qStride, rows, head int, table []int32, pos, b int, s *AttendScratch) {
 	d, size, first := kv.HeadDim, PartFloats(kv.HeadDim), b*KeyBlock
 	s.page = grow(s.page, BlockTokens*d)
 	s.scores = grow(s.scores, rows*KeyBlock)
 	most := min(KeyBlock, pos+rows-first) // keys that the last row sees
-	scale := float32(1 / math.Sqrt(float64(d)))
+	scale := scoreScale(d)
 	for at := 0; at < most; at += BlockTokens {
 		n := min(BlockTokens, most-at)
 		kv.loadPage(s.page, table[(first+at)/BlockTokens], keyHalf, head, n)
@@ -134,6 +164,9 @@ func softmaxPart(scores []float32) (m, l float32) {
 		scores[j] = p
 		sum[j%lanes] += p
 	}
+	if m == 0 {
+		m = 0 // which of two zeros is the largest is nobody's business
+	}
 	return m, laneSum(&sum)
 }
 
@@ -167,6 +200,11 @@ func addWeighted(acc, x, p []float32) {
 //
 // each step rounded to float32, the sums from +0.
 func Combine(out, parts []float32, stride, n int) {
+	if t := activeAttention(); t.fits(len(out)) && n > 0 && len(out) > 0 {
+		parts = parts[:(n-1)*stride+PartFloats(len(out))]
+		t.combine(&out[0], &parts[0], 4*stride, n, len(out))
+		return
+	}
 	m := float32(math.Inf(-1))
 	for b := range n {
 		if v := parts[b*stride]; v > m {

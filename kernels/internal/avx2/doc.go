@@ -18,3 +18,4 @@ package avx2
 
 //go:generate go -C ../gen run ./product256 -out ../avx2/product_amd64.s -stubs ../avx2/product_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./product256 -float -out ../avx2/product_float_amd64.s -stubs ../avx2/product_float_amd64.go -pkg avx2
+//go:generate go -C ../gen run ./attention -width 256 -out ../avx2/attention_amd64.s -stubs ../avx2/attention_amd64.go -pkg avx2

@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package kernels
+
+// activeAttention is what the active tier brings to attention, nil for nothing.
+func activeAttention() *attendTier { return nil }

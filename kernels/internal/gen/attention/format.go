@@ -1,0 +1,75 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// format is how keys and values are stored: kernels.KVFormat.
+type format struct {
+	name    string
+	element int  // bytes
+	scaled  bool // a float16 scale for each group of 32 elements stands behind the elements
+}
+
+var (
+	f16 = format{name: "F16", element: 2}
+	q8  = format{name: "Q8", element: 1, scaled: true}
+	f32 = format{name: "F32", element: 4}
+)
+
+// vectorBytes is the size of a stored head vector.
+func (f format) vectorBytes(dim int) int {
+	if f.scaled {
+		return dim*f.element + 2*((dim+group-1)/group)
+	}
+	return dim * f.element
+}
+
+// registerBytes is the size of the stored elements that fill one register.
+func (f format) registerBytes() int { return size() / 4 * f.element }
+
+// load widens the elements at m. An int8 times a float16 needs no more bits than a float32 has: the product is exact.
+func (f format) load(m Mem, scale Op, dst reg.VecVirtual) {
+	switch f {
+	case f16:
+		VCVTPH2PS(m, dst)
+	case f32:
+		VMOVUPS(m, dst)
+	case q8:
+		VPMOVSXBD(m, dst)
+		VCVTDQ2PS(dst, dst)
+		if s, ok := scale.(Mem); ok {
+			times(s, dst, dst)
+		} else {
+			VMULPS(scale, dst, dst)
+		}
+	}
+}
+
+// loadScale puts the float16 at m into every lane.
+func loadScale(m Mem) reg.VecVirtual {
+	scale := register()
+	if wide() {
+		halves := YMM()
+		VPBROADCASTW(m, halves)
+		VCVTPH2PS(halves, scale)
+	} else {
+		halves := XMM()
+		VPBROADCASTW(m, halves)
+		VCVTPH2PS(halves, scale)
+	}
+	return scale
+}
+
+// widenScales puts the scales of a page's 16 vectors of 128 elements into local memory as float32, four in a row, from where they
+// are read as operands that fill all lanes.
+func widenScales(scales reg.Register) Mem {
+	local, four := AllocLocal(pageTokens*scaleSlots*4), XMM()
+	for j := range pageTokens {
+		VCVTPH2PS(at(scales, j*q8.vectorBytes(headDim)), four)
+		VMOVUPS(four, local.Offset(j*scaleSlots*4))
+	}
+	return local
+}
