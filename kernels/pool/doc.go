@@ -3,8 +3,9 @@
 //
 // A forward pass is some hundreds of short parallel sections per token, so handing out work must cost far less than
 // a goroutine start. The workers live as long as the pool; between two sections they spin for a short while and then
-// park. Parts are handed out by an atomic counter, in ascending order, so a slow thread takes fewer of them. Run
-// allocates nothing.
+// park. Each worker gets one contiguous run of the parts and takes them in ascending order, so that what neighbouring parts
+// read is one stream for the processor's prefetcher; who is done takes the last parts of the slowest, so that a slow or shared core
+// delays a section by one part and not by its share. Run allocates nothing.
 //
 // Which thread runs which part is left to chance; a task whose parts write disjoint memory gives the same result for any
 // number of workers.

@@ -16,35 +16,36 @@ type Task interface {
 
 // Pool is a fixed set of workers. Its methods may be called from any goroutine.
 type Pool struct {
-	workers int
+	workers []worker // the first is whoever calls Run
+	spare   bool     // Go has processors that no worker takes
 
 	run sync.Mutex // held through a Run and through Close
 
-	// The section in progress. task and parts are written only while no part is open, and are read only by who
-	// holds a claimed part; the claim orders the two.
-	task  Task
-	parts int
-
-	// Every thread hammers these two; each has a cache line to itself.
-	_    [64]byte
-	open atomic.Int64 // parts not yet claimed
-	_    [56]byte
-	done atomic.Int64 // parts finished
-	_    [56]byte
-
+	// task is written only while no part is left, and read only by who holds a claimed part; the claim orders the two.
+	task   Task
 	failed atomic.Pointer[TaskPanic]
-
-	// Parked workers wait on wake until a part is open or stop is set.
-	park   sync.Mutex
-	wake   sync.Cond
-	parked atomic.Int32
 	stop   atomic.Bool
+	exited sync.WaitGroup
 
 	// The caller of Run waits for the last part on finished.
-	waiting  atomic.Bool
 	finished chan struct{}
 
-	exited sync.WaitGroup
+	// Every worker writes to left, once or twice a section; it has a cache line to itself.
+	_       [cacheLine]byte
+	left    atomic.Int64 // parts of the section that have not returned
+	waiting atomic.Bool  // the caller of Run is parked
+	_       [cacheLine - 16]byte
+}
+
+// cacheLine is the distance that keeps two words out of each other's way; some processors fetch lines in pairs.
+const cacheLine = 128
+
+// worker is one thread's share of the section.
+type worker struct {
+	span
+	asleep atomic.Bool   // parked, or about to be
+	wake   chan struct{} // one token for each asleep that another cleared
+	_      [cacheLine - 24]byte
 }
 
 // New starts a pool of so many workers, one of which is the caller of Run; below 1 it takes one for each processor that
@@ -53,16 +54,16 @@ func New(workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{workers: workers, finished: make(chan struct{}, 1)}
-	p.wake.L = &p.park
-	for range workers - 1 {
-		p.exited.Go(p.work)
+	p := &Pool{workers: make([]worker, workers), spare: runtime.GOMAXPROCS(0) > workers, finished: make(chan struct{}, 1)}
+	for i := 1; i < workers; i++ {
+		p.workers[i].wake = make(chan struct{}, 1)
+		p.exited.Go(func() { p.work(i) })
 	}
 	return p
 }
 
 // Workers is the number of threads that share a section, the caller among them.
-func (p *Pool) Workers() int { return p.workers }
+func (p *Pool) Workers() int { return len(p.workers) }
 
 // Run calls task.Do once for each part in [0, parts) and returns when all have returned. Concurrent calls take turns.
 // If a part panics the others still run, and Run then panics with a *TaskPanic. After Close it runs all
@@ -75,23 +76,36 @@ func (p *Pool) Run(parts int, task Task) {
 		panic(fmt.Sprintf("pool: run %d parts", parts))
 	}
 	p.run.Lock()
-	p.failed.Store(nil)
-	p.done.Store(0)
-	p.task, p.parts = task, parts
-	p.open.Store(int64(parts))
-	defer p.finish()
-	if parts > 1 && p.workers > 1 {
-		p.rouse(parts - 1)
+	if p.failed.Load() != nil {
+		p.failed.Store(nil)
 	}
-	for p.step() {
+	p.task = task
+	p.left.Store(int64(parts))
+	defer p.finish()
+	p.deal(parts)
+	p.serve(0)
+}
+
+// deal gives each worker its run of parts, the caller first, and wakes who is parked.
+func (p *Pool) deal(parts int) {
+	each, more := parts/len(p.workers), parts%len(p.workers)
+	for i, lo := 0, 0; i < len(p.workers) && lo < parts; i++ {
+		hi := lo + each
+		if i < more {
+			hi++
+		}
+		p.workers[i].give(lo, hi)
+		p.workers[i].rouse()
+		lo = hi
 	}
 }
 
 // finish ends a Run. It is deferred so that a part which ends the caller's goroutine leaves no section behind.
 func (p *Pool) finish() {
-	for p.step() {
+	if p.left.Load() != 0 {
+		p.serve(0)
+		p.await()
 	}
-	p.await()
 	p.task = nil
 	failure := p.failed.Load()
 	p.run.Unlock()
@@ -105,9 +119,9 @@ func (p *Pool) Close() {
 	p.run.Lock()
 	defer p.run.Unlock()
 	p.stop.Store(true)
-	p.park.Lock()
-	p.wake.Broadcast()
-	p.park.Unlock()
+	for i := range p.workers {
+		p.workers[i].rouse()
+	}
 	p.exited.Wait()
 }
 
@@ -116,33 +130,66 @@ func Split(n, parts, part int) (lo, hi int) {
 	return n * part / parts, n * (part + 1) / parts
 }
 
-// step claims one part and runs it. It reports whether there was one.
-func (p *Pool) step() bool {
-	for {
-		open := p.open.Load()
-		if open == 0 {
-			return false
-		}
-		// Whatever section the claim falls into, it is of that section that parts and task now speak.
-		if p.open.CompareAndSwap(open, open-1) {
-			p.do(p.parts - int(open))
-			return true
-		}
+// serve runs parts for one worker until there are none to be had.
+func (p *Pool) serve(me int) {
+	for !p.serveUntilPanic(me) {
 	}
 }
 
-// do runs one claimed part, notes its panic, and counts it as done however it ends.
-func (p *Pool) do(part int) {
-	returned := false
-	total := int64(p.parts)
+// serveUntilPanic runs the worker's own parts in ascending order and then what it can steal. After a part that panicked it
+// notes that and reports false: there may be more.
+func (p *Pool) serveUntilPanic(me int) bool {
+	part, ran, ended := 0, int64(0), true
 	defer func() {
-		if !returned {
+		if !ended {
 			p.failed.CompareAndSwap(nil, newTaskPanic(part, recover()))
+			ran++
 		}
-		if p.done.Add(1) == total && p.waiting.CompareAndSwap(true, false) {
-			p.finished <- struct{}{}
-		}
+		p.returned(ran)
 	}()
-	p.task.Do(part)
-	returned = true
+	own, ok := &p.workers[me].span, false
+	for part, ok = own.first(); ok; part, ok = own.first() {
+		ended = false
+		p.task.Do(part)
+		ended = true
+		ran++
+	}
+	// What is done is counted before the search, so that it holds nobody up. Once the last part is counted the next section may begin;
+	// whatever section a claim falls into, it is of that section that task now speaks.
+	p.returned(ran)
+	ran = 0
+	for part, ok = p.steal(me); ok; part, ok = p.steal(me) {
+		ended = false
+		p.task.Do(part)
+		ended = true
+		p.returned(1)
+	}
+	return true
+}
+
+// returned counts parts that have returned and tells a parked caller of Run when they were the last.
+func (p *Pool) returned(parts int64) {
+	if parts > 0 && p.left.Add(-parts) == 0 && p.waiting.CompareAndSwap(true, false) {
+		p.finished <- struct{}{}
+	}
+}
+
+// steal claims the last part of the worker with the most left, who is the slowest. It gives up when the worker
+// has parts of its own: those of the next section.
+func (p *Pool) steal(me int) (part int, ok bool) {
+	for p.left.Load() > 0 && p.workers[me].size() <= 0 {
+		victim, most := me, 0
+		for i := range p.workers {
+			if n := p.workers[i].size(); n > most {
+				victim, most = i, n
+			}
+		}
+		if most == 0 {
+			return 0, false
+		}
+		if part, ok = p.workers[victim].last(); ok {
+			return part, true
+		}
+	}
+	return 0, false
 }

@@ -87,8 +87,10 @@ func TestParkedWorkersWake(t *testing.T) {
 	p := New(workers)
 	defer p.Close()
 	for range 20 {
-		for p.parked.Load() < workers-1 { // idle long enough to park
-			runtime.Gosched()
+		for i := 1; i < workers; i++ {
+			for !p.workers[i].asleep.Load() { // idle long enough to park
+				runtime.Gosched()
+			}
 		}
 		var here sync.WaitGroup
 		here.Add(workers)
@@ -300,4 +302,39 @@ func BenchmarkRun(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkSection is a section of two equal parts of some microseconds, which two workers should take half as long for as
+// one; the rest is what handing out costs.
+func BenchmarkSection(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			p := New(workers)
+			defer p.Close()
+			var left, right work
+			for b.Loop() {
+				p.Run(2, taskFunc(func(part int) {
+					if part == 0 {
+						left.some()
+					} else {
+						right.some()
+					}
+				}))
+			}
+		})
+	}
+}
+
+// work is a dependent chain of some thousand operations, which takes a core the same time wherever it runs.
+type work struct {
+	x uint64
+	_ [cacheLine]byte
+}
+
+func (w *work) some() {
+	x := w.x
+	for range 4096 {
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	w.x = x
 }

@@ -3,73 +3,96 @@ package pool
 import (
 	"runtime"
 	"runtime/debug"
+	"time"
 )
 
-// How long a thread spins before it parks. One turn is a few nanoseconds; every yieldEvery turns it lets other goroutines
-// run, so a spinning thread never starves the rest of the program. The whole is some tens of microseconds: longer than the
-// serial code between two sections of one token, shorter than a person can notice.
+// How long a thread spins before it parks: longer than the serial work between two sections of one token and than the
+// engine needs between two tokens, since a parked thread takes some 30 to 60 µs to wake; shorter than anybody notices.
+const spinTime = 200 * time.Microsecond
+
 const (
-	spinTurns  = 1 << 14
-	yieldEvery = 1 << 8
+	pauses      = 4       // of the processor between two looks at a word
+	yieldOften  = 1 << 6  // looks between two yields where workers take every processor that Go has: some microseconds
+	yieldSeldom = 1 << 10 // and where others have processors left, which each yield would wake
 )
+
+// spinner counts the turns of one wait.
+type spinner struct {
+	every int // turns between two yields
+	turns int
+	since time.Time
+}
+
+// spinner begins a wait.
+func (p *Pool) spinner() spinner {
+	if p.spare {
+		return spinner{every: yieldSeldom}
+	}
+	return spinner{every: yieldOften}
+}
+
+// turn lets a moment pass. It reports false once the wait has been longer than spinTime. Now and then it lets other goroutines
+// run, so that a thread that waits starves nobody, even where there are more workers than processors.
+func (s *spinner) turn() bool {
+	pause(pauses)
+	s.turns++
+	if s.turns%s.every != 0 {
+		return true
+	}
+	runtime.Gosched()
+	if s.since.IsZero() {
+		s.since = time.Now()
+		return true
+	}
+	return time.Since(s.since) < spinTime
+}
 
 // work is the life of a worker. Tasks may read mapped files: a file that somebody cut or a disk that failed should end as a panic of
 // the part, which Run hands on, and not as the end of the process.
-func (p *Pool) work() {
+func (p *Pool) work(me int) {
 	debug.SetPanicOnFault(true)
-	for turn := 0; !p.stop.Load(); turn++ {
-		if p.step() {
-			turn = 0
-			continue
-		}
-		if turn%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
-		}
-		if turn >= spinTurns {
-			p.sleep()
-			turn = 0
-		}
+	for !p.stop.Load() {
+		p.serve(me)
+		p.rest(&p.workers[me])
 	}
 }
 
-// sleep parks the worker until a part is open or the pool stops. It counts itself as parked before it looks, and Run
-// opens parts before it counts the parked, so one of the two always sees the other.
-func (p *Pool) sleep() {
-	p.park.Lock()
-	p.parked.Add(1)
-	for p.open.Load() == 0 && !p.stop.Load() {
-		p.wake.Wait()
-	}
-	p.parked.Add(-1)
-	p.park.Unlock()
-}
-
-// rouse wakes up to n parked workers.
-func (p *Pool) rouse(n int) {
-	if p.parked.Load() == 0 {
-		return
-	}
-	p.park.Lock()
-	for range min(n, p.workers-1) {
-		p.wake.Signal()
-	}
-	p.park.Unlock()
-}
-
-// await returns when every part of the section is done. The caller has found no part left to claim.
-func (p *Pool) await() {
-	total := int64(p.parts)
-	for turn := range spinTurns {
-		if p.done.Load() == total {
+// rest returns when the worker has parts of its own or the pool stops.
+func (p *Pool) rest(w *worker) {
+	spin := p.spinner()
+	for w.size() <= 0 && !p.stop.Load() {
+		if !spin.turn() {
+			w.sleep(p)
 			return
 		}
-		if turn%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
-		}
 	}
-	for p.done.Load() != total {
+}
+
+// sleep parks the worker until it has parts or the pool stops. It says that it sleeps before it looks, and who gives it
+// parts gives them before looking whether it sleeps, so one of the two always sees the other.
+func (w *worker) sleep(p *Pool) {
+	w.asleep.Store(true)
+	if (w.size() > 0 || p.stop.Load()) && w.asleep.CompareAndSwap(true, false) {
+		return // nobody will send
+	}
+	<-w.wake
+}
+
+// rouse wakes the worker if it is parked.
+func (w *worker) rouse() {
+	if w.asleep.Load() && w.asleep.CompareAndSwap(true, false) {
+		w.wake <- struct{}{}
+	}
+}
+
+// await returns when every part of the section has returned. The caller has found no part left to claim.
+func (p *Pool) await() {
+	spin := p.spinner()
+	for p.left.Load() != 0 && spin.turn() {
+	}
+	for p.left.Load() != 0 {
 		p.waiting.Store(true)
-		if p.done.Load() == total && p.waiting.CompareAndSwap(true, false) {
+		if p.left.Load() == 0 && p.waiting.CompareAndSwap(true, false) {
 			return // nobody will send
 		}
 		// The sender may be a straggler of the section before, which was done but had not yet looked at waiting; look again.
