@@ -10,7 +10,7 @@ import (
 func UnpackRow(dst []float32, m *Matrix, row int) {
 	dst = dst[:m.K]
 	panel, lane, size := m.Panel(row/PanelRows), row%PanelRows, m.Format.BlockBytes()
-	for b := range Blocks(m.K) {
+	for b := leadUnpack(dst, m, row); b < Blocks(m.K); b++ {
 		block := panel[b*size : (b+1)*size]
 		part := dst[b*BlockK : min((b+1)*BlockK, len(dst))]
 		switch m.Format {

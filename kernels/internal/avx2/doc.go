@@ -19,3 +19,4 @@ package avx2
 //go:generate go -C ../gen run ./product256 -out ../avx2/product_amd64.s -stubs ../avx2/product_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./product256 -float -out ../avx2/product_float_amd64.s -stubs ../avx2/product_float_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./attention -width 256 -out ../avx2/attention_amd64.s -stubs ../avx2/attention_amd64.go -pkg avx2
+//go:generate go -C ../gen run ./vector -tier avx2 -out ../avx2/vector_amd64.s -stubs ../avx2/vector_amd64.go -pkg avx2

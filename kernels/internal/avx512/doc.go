@@ -2,9 +2,24 @@
 // checked that this is one, and that all sizes fit.
 //
 // The .s files and the declarations beside them are written by the programs in kernels/internal/gen.
+//
+// # Products
+//
+// MulQ8x3 and its kin multiply one panel of 16 rows by as many columns as the name says, over a run of blocks:
+//
+//	out, stride    the sums, one int32 per row, and from one column to the next
+//	load, store    bit r set: row r of out holds a sum to be continued, and: row r is written
+//	weights        the first block
+//	quants, scales, starts  of the quantised activations, (blocks, columns), starts being -128 times the sum of the quants
+//	x, pitch       of the float formats: the activations, and from one column to the next
+//	blocks, leaf   the number of blocks, at least 1, and how many make a leaf
+//	unit, limit    2^Exponent, and the limit of a contribution
+//
+// The result is false if a contribution in a stored row left ±limit or is a NaN; out is then to be computed anew.
 package avx512
 
 //go:generate go -C ../gen run ./product512 -out ../avx512/product_amd64.s -stubs ../avx512/product_amd64.go -pkg avx512
 //go:generate go -C ../gen run ./roof -tier avx512 -out ../avx512/roof_amd64.s -stubs ../avx512/roof_amd64.go -pkg avx512
 //go:generate go -C ../gen run ./roof -tier avx2 -out ../avx2/roof_amd64.s -stubs ../avx2/roof_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./attention -width 512 -out ../avx512/attention_amd64.s -stubs ../avx512/attention_amd64.go -pkg avx512
+//go:generate go -C ../gen run ./vector -tier avx512 -out ../avx512/vector_amd64.s -stubs ../avx512/vector_amd64.go -pkg avx512
