@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -368,22 +367,4 @@ func TestMulPanelsAllocatesNothing(t *testing.T) {
 			}
 		}
 	})
-}
-
-func BenchmarkMulPanels(b *testing.B) {
-	for _, f := range allFormats {
-		for _, tokens := range []int{1, 2, 4, 8, 32, 128} {
-			const rows, k = 256, 5120
-			b.Run(fmt.Sprintf("format=%s/rows=%d/k=%d/t=%d", f, rows, k, tokens), func(b *testing.B) {
-				rng := newRand(2)
-				m := randomSlicable(rng, f, rows, k, 128)
-				m.Exponent = 8 // no clamps
-				x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
-				out := make([]int32, tokens*rows)
-				b.SetBytes(int64(len(m.Data)))
-				best := bestPass(b, func() { MulPanels(out, rows, &m, x, 0, Panels(rows)) })
-				b.ReportMetric(float64(rows*k*tokens)/best/1e9, "best-GMAC/s")
-			})
-		}
-	}
 }

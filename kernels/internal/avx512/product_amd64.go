@@ -2,82 +2,162 @@
 
 package avx512
 
-// MulQ8x1 multiplies a panel of 16 rows by 1 columns; see Tile.
+// MulQ8x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //
 //go:noescape
 func MulQ8x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x2 multiplies a panel of 16 rows by 2 columns; see Tile.
+// MulQ8x2 is MulQ8x1 for 2 columns.
 //
 //go:noescape
 func MulQ8x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x3 multiplies a panel of 16 rows by 3 columns; see Tile.
+// MulQ8x3 is MulQ8x1 for 3 columns.
 //
 //go:noescape
 func MulQ8x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x4 multiplies a panel of 16 rows by 4 columns; see Tile.
+// MulQ8x4 is MulQ8x1 for 4 columns.
 //
 //go:noescape
 func MulQ8x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x5 multiplies a panel of 16 rows by 5 columns; see Tile.
+// MulQ8x5 is MulQ8x1 for 5 columns.
 //
 //go:noescape
 func MulQ8x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x6 multiplies a panel of 16 rows by 6 columns; see Tile.
+// MulQ8x6 is MulQ8x1 for 6 columns.
 //
 //go:noescape
 func MulQ8x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x7 multiplies a panel of 16 rows by 7 columns; see Tile.
+// MulQ8x7 is MulQ8x1 for 7 columns.
 //
 //go:noescape
 func MulQ8x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ8x8 multiplies a panel of 16 rows by 8 columns; see Tile.
+// MulQ8x8 is MulQ8x1 for 8 columns.
 //
 //go:noescape
 func MulQ8x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x1 multiplies a panel of 16 rows by 1 columns; see Tile.
+// MulQ4x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //
 //go:noescape
 func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x2 multiplies a panel of 16 rows by 2 columns; see Tile.
+// MulQ4x2 is MulQ4x1 for 2 columns.
 //
 //go:noescape
 func MulQ4x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x3 multiplies a panel of 16 rows by 3 columns; see Tile.
+// MulQ4x3 is MulQ4x1 for 3 columns.
 //
 //go:noescape
 func MulQ4x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x4 multiplies a panel of 16 rows by 4 columns; see Tile.
+// MulQ4x4 is MulQ4x1 for 4 columns.
 //
 //go:noescape
 func MulQ4x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x5 multiplies a panel of 16 rows by 5 columns; see Tile.
+// MulQ4x5 is MulQ4x1 for 5 columns.
 //
 //go:noescape
 func MulQ4x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x6 multiplies a panel of 16 rows by 6 columns; see Tile.
+// MulQ4x6 is MulQ4x1 for 6 columns.
 //
 //go:noescape
 func MulQ4x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x7 multiplies a panel of 16 rows by 7 columns; see Tile.
+// MulQ4x7 is MulQ4x1 for 7 columns.
 //
 //go:noescape
 func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 
-// MulQ4x8 multiplies a panel of 16 rows by 8 columns; see Tile.
+// MulQ4x8 is MulQ4x1 for 8 columns.
 //
 //go:noescape
 func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
+//
+//go:noescape
+func MulBF16x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x2 is MulBF16x1 for 2 columns.
+//
+//go:noescape
+func MulBF16x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x3 is MulBF16x1 for 3 columns.
+//
+//go:noescape
+func MulBF16x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x4 is MulBF16x1 for 4 columns.
+//
+//go:noescape
+func MulBF16x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x5 is MulBF16x1 for 5 columns.
+//
+//go:noescape
+func MulBF16x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x6 is MulBF16x1 for 6 columns.
+//
+//go:noescape
+func MulBF16x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x7 is MulBF16x1 for 7 columns.
+//
+//go:noescape
+func MulBF16x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulBF16x8 is MulBF16x1 for 8 columns.
+//
+//go:noescape
+func MulBF16x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
+//
+//go:noescape
+func MulF32x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x2 is MulF32x1 for 2 columns.
+//
+//go:noescape
+func MulF32x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x3 is MulF32x1 for 3 columns.
+//
+//go:noescape
+func MulF32x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x4 is MulF32x1 for 4 columns.
+//
+//go:noescape
+func MulF32x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x5 is MulF32x1 for 5 columns.
+//
+//go:noescape
+func MulF32x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x6 is MulF32x1 for 6 columns.
+//
+//go:noescape
+func MulF32x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x7 is MulF32x1 for 7 columns.
+//
+//go:noescape
+func MulF32x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulF32x8 is MulF32x1 for 8 columns.
+//
+//go:noescape
+func MulF32x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool

@@ -2590,3 +2590,2639 @@ block:
 	MOVB          AL, ret+80(FP)
 	VZEROUPPER
 	RET
+
+// func MulBF16x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x1(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, CX
+	VMOVDQU32.Z  (CX), K1, Z2
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), CX
+	MOVQ         x+32(FP), DX
+	MOVQ         blocks+48(FP), BX
+	MOVL         $0xffff0000, SI
+	VPBROADCASTD SI, Z3
+
+leaf:
+	MOVQ    leaf+56(FP), SI
+	CMPQ    SI, BX
+	CMOVQGT BX, SI
+	SUBQ    SI, BX
+	SHLQ    $0x02, SI
+	VPXORD  Z1, Z1, Z1
+
+step:
+	VPSLLD       $0x10, (CX), Z4
+	VMULPS.BCST  (DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPANDD       (CX), Z3, Z4
+	VMULPS.BCST  4(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPSLLD       $0x10, 64(CX), Z4
+	VMULPS.BCST  8(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPANDD       64(CX), Z3, Z4
+	VMULPS.BCST  12(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPSLLD       $0x10, 128(CX), Z4
+	VMULPS.BCST  16(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPANDD       128(CX), Z3, Z4
+	VMULPS.BCST  20(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPSLLD       $0x10, 192(CX), Z4
+	VMULPS.BCST  24(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	VPANDD       192(CX), Z3, Z4
+	VMULPS.BCST  28(DX), Z4, Z4
+	VADDPS       Z4, Z1, Z1
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000020, DX
+	DECQ         SI
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z4
+	VCVTPS2DQ    Z4, Z5
+	VPADDD       Z5, Z2, Z2
+	VPADDD       Z4, Z4, Z4
+	VPMAXUD      Z4, Z0, Z0
+	TESTQ        BX, BX
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x2(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), SI
+	MOVQ         blocks+48(FP), DI
+	MOVL         $0xffff0000, R8
+	VPBROADCASTD R8, Z5
+
+leaf:
+	MOVQ    leaf+56(FP), R8
+	CMPQ    R8, DI
+	CMOVQGT DI, R8
+	SUBQ    R8, DI
+	SHLQ    $0x02, R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+
+step:
+	VPSLLD       $0x10, (DX), Z6
+	VMULPS.BCST  (BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  (SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPANDD       (DX), Z5, Z6
+	VMULPS.BCST  4(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  4(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPSLLD       $0x10, 64(DX), Z6
+	VMULPS.BCST  8(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  8(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPANDD       64(DX), Z5, Z6
+	VMULPS.BCST  12(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  12(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPSLLD       $0x10, 128(DX), Z6
+	VMULPS.BCST  16(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  16(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPANDD       128(DX), Z5, Z6
+	VMULPS.BCST  20(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  20(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPSLLD       $0x10, 192(DX), Z6
+	VMULPS.BCST  24(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  24(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	VPANDD       192(DX), Z5, Z6
+	VMULPS.BCST  28(BX), Z6, Z7
+	VADDPS       Z7, Z1, Z1
+	VMULPS.BCST  28(SI), Z6, Z7
+	VADDPS       Z7, Z3, Z3
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, SI
+	DECQ         R8
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z6
+	VCVTPS2DQ    Z6, Z7
+	VPADDD       Z7, Z2, Z2
+	VPADDD       Z6, Z6, Z6
+	VPMAXUD      Z6, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z6
+	VCVTPS2DQ    Z6, Z7
+	VPADDD       Z7, Z4, Z4
+	VPADDD       Z6, Z6, Z6
+	VPMAXUD      Z6, Z0, Z0
+	TESTQ        DI, DI
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x3(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	MOVQ         blocks+48(FP), R8
+	MOVL         $0xffff0000, R9
+	VPBROADCASTD R9, Z7
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+
+step:
+	VPSLLD       $0x10, (DX), Z8
+	VMULPS.BCST  (BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  (DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPANDD       (DX), Z7, Z8
+	VMULPS.BCST  4(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  4(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPSLLD       $0x10, 64(DX), Z8
+	VMULPS.BCST  8(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  8(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPANDD       64(DX), Z7, Z8
+	VMULPS.BCST  12(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  12(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPSLLD       $0x10, 128(DX), Z8
+	VMULPS.BCST  16(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  16(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPANDD       128(DX), Z7, Z8
+	VMULPS.BCST  20(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  20(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPSLLD       $0x10, 192(DX), Z8
+	VMULPS.BCST  24(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  24(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	VPANDD       192(DX), Z7, Z8
+	VMULPS.BCST  28(BX), Z8, Z9
+	VADDPS       Z9, Z1, Z1
+	VMULPS.BCST  28(DI), Z8, Z9
+	VADDPS       Z9, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z8, Z9
+	VADDPS       Z9, Z5, Z5
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z8
+	VCVTPS2DQ    Z8, Z9
+	VPADDD       Z9, Z2, Z2
+	VPADDD       Z8, Z8, Z8
+	VPMAXUD      Z8, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z8
+	VCVTPS2DQ    Z8, Z9
+	VPADDD       Z9, Z4, Z4
+	VPADDD       Z8, Z8, Z8
+	VPMAXUD      Z8, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z8
+	VCVTPS2DQ    Z8, Z9
+	VPADDD       Z9, Z6, Z6
+	VPADDD       Z8, Z8, Z8
+	VPMAXUD      Z8, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x4(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z8
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	MOVQ         blocks+48(FP), R8
+	MOVL         $0xffff0000, R9
+	VPBROADCASTD R9, Z9
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+
+step:
+	VPSLLD       $0x10, (DX), Z10
+	VMULPS.BCST  (BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  (DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPANDD       (DX), Z9, Z10
+	VMULPS.BCST  4(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  4(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPSLLD       $0x10, 64(DX), Z10
+	VMULPS.BCST  8(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  8(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPANDD       64(DX), Z9, Z10
+	VMULPS.BCST  12(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  12(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPSLLD       $0x10, 128(DX), Z10
+	VMULPS.BCST  16(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  16(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPANDD       128(DX), Z9, Z10
+	VMULPS.BCST  20(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  20(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPSLLD       $0x10, 192(DX), Z10
+	VMULPS.BCST  24(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  24(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	VPANDD       192(DX), Z9, Z10
+	VMULPS.BCST  28(BX), Z10, Z11
+	VADDPS       Z11, Z1, Z1
+	VMULPS.BCST  28(DI), Z10, Z11
+	VADDPS       Z11, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z10, Z11
+	VADDPS       Z11, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z10, Z11
+	VADDPS       Z11, Z7, Z7
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z10
+	VCVTPS2DQ    Z10, Z11
+	VPADDD       Z11, Z2, Z2
+	VPADDD       Z10, Z10, Z10
+	VPMAXUD      Z10, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z10
+	VCVTPS2DQ    Z10, Z11
+	VPADDD       Z11, Z4, Z4
+	VPADDD       Z10, Z10, Z10
+	VPMAXUD      Z10, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z10
+	VCVTPS2DQ    Z10, Z11
+	VPADDD       Z11, Z6, Z6
+	VPADDD       Z10, Z10, Z10
+	VPMAXUD      Z10, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z10
+	VCVTPS2DQ    Z10, Z11
+	VPADDD       Z11, Z8, Z8
+	VPADDD       Z10, Z10, Z10
+	VPMAXUD      Z10, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x5(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z8
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z10
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	MOVQ         blocks+48(FP), R8
+	MOVL         $0xffff0000, R9
+	VPBROADCASTD R9, Z11
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+
+step:
+	VPSLLD       $0x10, (DX), Z12
+	VMULPS.BCST  (BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  (DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPANDD       (DX), Z11, Z12
+	VMULPS.BCST  4(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  4(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPSLLD       $0x10, 64(DX), Z12
+	VMULPS.BCST  8(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  8(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPANDD       64(DX), Z11, Z12
+	VMULPS.BCST  12(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  12(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPSLLD       $0x10, 128(DX), Z12
+	VMULPS.BCST  16(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  16(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPANDD       128(DX), Z11, Z12
+	VMULPS.BCST  20(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  20(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPSLLD       $0x10, 192(DX), Z12
+	VMULPS.BCST  24(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  24(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	VPANDD       192(DX), Z11, Z12
+	VMULPS.BCST  28(BX), Z12, Z13
+	VADDPS       Z13, Z1, Z1
+	VMULPS.BCST  28(DI), Z12, Z13
+	VADDPS       Z13, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z12, Z13
+	VADDPS       Z13, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z12, Z13
+	VADDPS       Z13, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z12, Z13
+	VADDPS       Z13, Z9, Z9
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z12
+	VCVTPS2DQ    Z12, Z13
+	VPADDD       Z13, Z2, Z2
+	VPADDD       Z12, Z12, Z12
+	VPMAXUD      Z12, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z12
+	VCVTPS2DQ    Z12, Z13
+	VPADDD       Z13, Z4, Z4
+	VPADDD       Z12, Z12, Z12
+	VPMAXUD      Z12, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z12
+	VCVTPS2DQ    Z12, Z13
+	VPADDD       Z13, Z6, Z6
+	VPADDD       Z12, Z12, Z12
+	VPMAXUD      Z12, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z12
+	VCVTPS2DQ    Z12, Z13
+	VPADDD       Z13, Z8, Z8
+	VPADDD       Z12, Z12, Z12
+	VPMAXUD      Z12, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z12
+	VCVTPS2DQ    Z12, Z13
+	VPADDD       Z13, Z10, Z10
+	VPADDD       Z12, Z12, Z12
+	VPMAXUD      Z12, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x6(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z8
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z10
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z12
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	MOVQ         blocks+48(FP), R8
+	MOVL         $0xffff0000, R9
+	VPBROADCASTD R9, Z13
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+
+step:
+	VPSLLD       $0x10, (DX), Z14
+	VMULPS.BCST  (BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  (DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPANDD       (DX), Z13, Z14
+	VMULPS.BCST  4(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  4(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPSLLD       $0x10, 64(DX), Z14
+	VMULPS.BCST  8(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  8(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPANDD       64(DX), Z13, Z14
+	VMULPS.BCST  12(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  12(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPSLLD       $0x10, 128(DX), Z14
+	VMULPS.BCST  16(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  16(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPANDD       128(DX), Z13, Z14
+	VMULPS.BCST  20(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  20(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPSLLD       $0x10, 192(DX), Z14
+	VMULPS.BCST  24(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  24(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	VPANDD       192(DX), Z13, Z14
+	VMULPS.BCST  28(BX), Z14, Z15
+	VADDPS       Z15, Z1, Z1
+	VMULPS.BCST  28(DI), Z14, Z15
+	VADDPS       Z15, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z14, Z15
+	VADDPS       Z15, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z14, Z15
+	VADDPS       Z15, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z14, Z15
+	VADDPS       Z15, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z14, Z15
+	VADDPS       Z15, Z11, Z11
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z2, Z2
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z4, Z4
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z6, Z6
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z8, Z8
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z10, Z10
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z14
+	VCVTPS2DQ    Z14, Z15
+	VPADDD       Z15, Z12, Z12
+	VPADDD       Z14, Z14, Z14
+	VPMAXUD      Z14, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x7(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z8
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z10
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z12
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z14
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	LEAQ         (SI)(SI*2), R8
+	MOVQ         blocks+48(FP), R9
+	MOVL         $0xffff0000, R10
+	VPBROADCASTD R10, Z15
+
+leaf:
+	MOVQ    leaf+56(FP), R10
+	CMPQ    R10, R9
+	CMOVQGT R9, R10
+	SUBQ    R10, R9
+	SHLQ    $0x02, R10
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
+
+step:
+	VPSLLD       $0x10, (DX), Z16
+	VMULPS.BCST  (BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  (DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  (BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPANDD       (DX), Z15, Z16
+	VMULPS.BCST  4(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  4(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  4(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPSLLD       $0x10, 64(DX), Z16
+	VMULPS.BCST  8(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  8(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  8(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPANDD       64(DX), Z15, Z16
+	VMULPS.BCST  12(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  12(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  12(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPSLLD       $0x10, 128(DX), Z16
+	VMULPS.BCST  16(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  16(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  16(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPANDD       128(DX), Z15, Z16
+	VMULPS.BCST  20(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  20(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  20(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPSLLD       $0x10, 192(DX), Z16
+	VMULPS.BCST  24(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  24(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  24(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	VPANDD       192(DX), Z15, Z16
+	VMULPS.BCST  28(BX), Z16, Z17
+	VADDPS       Z17, Z1, Z1
+	VMULPS.BCST  28(DI), Z16, Z17
+	VADDPS       Z17, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z16, Z17
+	VADDPS       Z17, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z16, Z17
+	VADDPS       Z17, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z16, Z17
+	VADDPS       Z17, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z16, Z17
+	VADDPS       Z17, Z11, Z11
+	VMULPS.BCST  28(BX)(R8*2), Z16, Z17
+	VADDPS       Z17, Z13, Z13
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R10
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z2, Z2
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z4, Z4
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z6, Z6
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z8, Z8
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z10, Z10
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z12, Z12
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z13, Z16
+	VCVTPS2DQ    Z16, Z17
+	VPADDD       Z17, Z14, Z14
+	VPADDD       Z16, Z16, Z16
+	VPMAXUD      Z16, Z0, Z0
+	TESTQ        R9, R9
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z14, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulBF16x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulBF16x8(SB), NOSPLIT, $0-73
+	KMOVW        load+16(FP), K1
+	KMOVW        store+18(FP), K2
+	MOVQ         out+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         AX, DX
+	VMOVDQU32.Z  (DX), K1, Z2
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z4
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z6
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z8
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z10
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z12
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z14
+	ADDQ         CX, DX
+	VMOVDQU32.Z  (DX), K1, Z16
+	VPXORD       Z0, Z0, Z0
+	MOVQ         weights+24(FP), DX
+	MOVQ         x+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	SHLQ         $0x02, SI
+	LEAQ         (BX)(SI*1), DI
+	LEAQ         (SI)(SI*2), R8
+	MOVQ         blocks+48(FP), R9
+	MOVL         $0xffff0000, R10
+	VPBROADCASTD R10, Z17
+
+leaf:
+	MOVQ    leaf+56(FP), R10
+	CMPQ    R10, R9
+	CMOVQGT R9, R10
+	SUBQ    R10, R9
+	SHLQ    $0x02, R10
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z15, Z15, Z15
+
+step:
+	VPSLLD       $0x10, (DX), Z18
+	VMULPS.BCST  (BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  (DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  (BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  (DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPANDD       (DX), Z17, Z18
+	VMULPS.BCST  4(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  4(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  4(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  4(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPSLLD       $0x10, 64(DX), Z18
+	VMULPS.BCST  8(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  8(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  8(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  8(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPANDD       64(DX), Z17, Z18
+	VMULPS.BCST  12(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  12(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  12(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  12(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPSLLD       $0x10, 128(DX), Z18
+	VMULPS.BCST  16(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  16(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  16(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  16(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPANDD       128(DX), Z17, Z18
+	VMULPS.BCST  20(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  20(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  20(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  20(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPSLLD       $0x10, 192(DX), Z18
+	VMULPS.BCST  24(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  24(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  24(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  24(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	VPANDD       192(DX), Z17, Z18
+	VMULPS.BCST  28(BX), Z18, Z19
+	VADDPS       Z19, Z1, Z1
+	VMULPS.BCST  28(DI), Z18, Z19
+	VADDPS       Z19, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z18, Z19
+	VADDPS       Z19, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z18, Z19
+	VADDPS       Z19, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z18, Z19
+	VADDPS       Z19, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z18, Z19
+	VADDPS       Z19, Z11, Z11
+	VMULPS.BCST  28(BX)(R8*2), Z18, Z19
+	VADDPS       Z19, Z13, Z13
+	VMULPS.BCST  28(DI)(R8*2), Z18, Z19
+	VADDPS       Z19, Z15, Z15
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R10
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z2, Z2
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z4, Z4
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z6, Z6
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z8, Z8
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z10, Z10
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z12, Z12
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z13, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z14, Z14
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z15, Z18
+	VCVTPS2DQ    Z18, Z19
+	VPADDD       Z19, Z16, Z16
+	VPADDD       Z18, Z18, Z18
+	VPMAXUD      Z18, Z0, Z0
+	TESTQ        R9, R9
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z14, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z16, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x1(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, CX
+	VMOVDQU32.Z (CX), K1, Z2
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), CX
+	MOVQ        x+32(FP), DX
+	MOVQ        blocks+48(FP), BX
+
+leaf:
+	MOVQ    leaf+56(FP), SI
+	CMPQ    SI, BX
+	CMOVQGT BX, SI
+	SUBQ    SI, BX
+	SHLQ    $0x02, SI
+	VPXORD  Z1, Z1, Z1
+
+step:
+	VMOVUPS      (CX), Z3
+	VMULPS.BCST  (DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      64(CX), Z3
+	VMULPS.BCST  4(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      128(CX), Z3
+	VMULPS.BCST  8(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      192(CX), Z3
+	VMULPS.BCST  12(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      256(CX), Z3
+	VMULPS.BCST  16(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      320(CX), Z3
+	VMULPS.BCST  20(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      384(CX), Z3
+	VMULPS.BCST  24(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	VMOVUPS      448(CX), Z3
+	VMULPS.BCST  28(DX), Z3, Z3
+	VADDPS       Z3, Z1, Z1
+	ADDQ         $0x00000200, CX
+	ADDQ         $0x00000020, DX
+	DECQ         SI
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z3
+	VCVTPS2DQ    Z3, Z4
+	VPADDD       Z4, Z2, Z2
+	VPADDD       Z3, Z3, Z3
+	VPMAXUD      Z3, Z0, Z0
+	TESTQ        BX, BX
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x2(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), SI
+	MOVQ        blocks+48(FP), DI
+
+leaf:
+	MOVQ    leaf+56(FP), R8
+	CMPQ    R8, DI
+	CMOVQGT DI, R8
+	SUBQ    R8, DI
+	SHLQ    $0x02, R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+
+step:
+	VMOVUPS      (DX), Z5
+	VMULPS.BCST  (BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  (SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      64(DX), Z5
+	VMULPS.BCST  4(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  4(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      128(DX), Z5
+	VMULPS.BCST  8(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  8(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      192(DX), Z5
+	VMULPS.BCST  12(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  12(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      256(DX), Z5
+	VMULPS.BCST  16(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  16(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      320(DX), Z5
+	VMULPS.BCST  20(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  20(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      384(DX), Z5
+	VMULPS.BCST  24(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  24(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	VMOVUPS      448(DX), Z5
+	VMULPS.BCST  28(BX), Z5, Z6
+	VADDPS       Z6, Z1, Z1
+	VMULPS.BCST  28(SI), Z5, Z6
+	VADDPS       Z6, Z3, Z3
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, SI
+	DECQ         R8
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z5
+	VCVTPS2DQ    Z5, Z6
+	VPADDD       Z6, Z2, Z2
+	VPADDD       Z5, Z5, Z5
+	VPMAXUD      Z5, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z5
+	VCVTPS2DQ    Z5, Z6
+	VPADDD       Z6, Z4, Z4
+	VPADDD       Z5, Z5, Z5
+	VPMAXUD      Z5, Z0, Z0
+	TESTQ        DI, DI
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x3(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	MOVQ        blocks+48(FP), R8
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+
+step:
+	VMOVUPS      (DX), Z7
+	VMULPS.BCST  (BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  (DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      64(DX), Z7
+	VMULPS.BCST  4(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  4(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      128(DX), Z7
+	VMULPS.BCST  8(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  8(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      192(DX), Z7
+	VMULPS.BCST  12(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  12(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      256(DX), Z7
+	VMULPS.BCST  16(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  16(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      320(DX), Z7
+	VMULPS.BCST  20(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  20(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      384(DX), Z7
+	VMULPS.BCST  24(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  24(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	VMOVUPS      448(DX), Z7
+	VMULPS.BCST  28(BX), Z7, Z8
+	VADDPS       Z8, Z1, Z1
+	VMULPS.BCST  28(DI), Z7, Z8
+	VADDPS       Z8, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z7, Z8
+	VADDPS       Z8, Z5, Z5
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z7
+	VCVTPS2DQ    Z7, Z8
+	VPADDD       Z8, Z2, Z2
+	VPADDD       Z7, Z7, Z7
+	VPMAXUD      Z7, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z7
+	VCVTPS2DQ    Z7, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z7, Z7
+	VPMAXUD      Z7, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z7
+	VCVTPS2DQ    Z7, Z8
+	VPADDD       Z8, Z6, Z6
+	VPADDD       Z7, Z7, Z7
+	VPMAXUD      Z7, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x4(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	MOVQ        blocks+48(FP), R8
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+
+step:
+	VMOVUPS      (DX), Z9
+	VMULPS.BCST  (BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  (DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      64(DX), Z9
+	VMULPS.BCST  4(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  4(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      128(DX), Z9
+	VMULPS.BCST  8(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  8(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      192(DX), Z9
+	VMULPS.BCST  12(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  12(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      256(DX), Z9
+	VMULPS.BCST  16(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  16(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      320(DX), Z9
+	VMULPS.BCST  20(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  20(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      384(DX), Z9
+	VMULPS.BCST  24(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  24(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	VMOVUPS      448(DX), Z9
+	VMULPS.BCST  28(BX), Z9, Z10
+	VADDPS       Z10, Z1, Z1
+	VMULPS.BCST  28(DI), Z9, Z10
+	VADDPS       Z10, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z9, Z10
+	VADDPS       Z10, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z9, Z10
+	VADDPS       Z10, Z7, Z7
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z9
+	VCVTPS2DQ    Z9, Z10
+	VPADDD       Z10, Z2, Z2
+	VPADDD       Z9, Z9, Z9
+	VPMAXUD      Z9, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z9
+	VCVTPS2DQ    Z9, Z10
+	VPADDD       Z10, Z4, Z4
+	VPADDD       Z9, Z9, Z9
+	VPMAXUD      Z9, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z9
+	VCVTPS2DQ    Z9, Z10
+	VPADDD       Z10, Z6, Z6
+	VPADDD       Z9, Z9, Z9
+	VPMAXUD      Z9, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z9
+	VCVTPS2DQ    Z9, Z10
+	VPADDD       Z10, Z8, Z8
+	VPADDD       Z9, Z9, Z9
+	VPMAXUD      Z9, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x5(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	MOVQ        blocks+48(FP), R8
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+
+step:
+	VMOVUPS      (DX), Z11
+	VMULPS.BCST  (BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  (DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      64(DX), Z11
+	VMULPS.BCST  4(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  4(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      128(DX), Z11
+	VMULPS.BCST  8(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  8(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      192(DX), Z11
+	VMULPS.BCST  12(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  12(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      256(DX), Z11
+	VMULPS.BCST  16(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  16(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      320(DX), Z11
+	VMULPS.BCST  20(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  20(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      384(DX), Z11
+	VMULPS.BCST  24(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  24(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	VMOVUPS      448(DX), Z11
+	VMULPS.BCST  28(BX), Z11, Z12
+	VADDPS       Z12, Z1, Z1
+	VMULPS.BCST  28(DI), Z11, Z12
+	VADDPS       Z12, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z11, Z12
+	VADDPS       Z12, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z11, Z12
+	VADDPS       Z12, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z11, Z12
+	VADDPS       Z12, Z9, Z9
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z11
+	VCVTPS2DQ    Z11, Z12
+	VPADDD       Z12, Z2, Z2
+	VPADDD       Z11, Z11, Z11
+	VPMAXUD      Z11, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z11
+	VCVTPS2DQ    Z11, Z12
+	VPADDD       Z12, Z4, Z4
+	VPADDD       Z11, Z11, Z11
+	VPMAXUD      Z11, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z11
+	VCVTPS2DQ    Z11, Z12
+	VPADDD       Z12, Z6, Z6
+	VPADDD       Z11, Z11, Z11
+	VPMAXUD      Z11, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z11
+	VCVTPS2DQ    Z11, Z12
+	VPADDD       Z12, Z8, Z8
+	VPADDD       Z11, Z11, Z11
+	VPMAXUD      Z11, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z11
+	VCVTPS2DQ    Z11, Z12
+	VPADDD       Z12, Z10, Z10
+	VPADDD       Z11, Z11, Z11
+	VPMAXUD      Z11, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x6(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	MOVQ        blocks+48(FP), R8
+
+leaf:
+	MOVQ    leaf+56(FP), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+	SHLQ    $0x02, R9
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+
+step:
+	VMOVUPS      (DX), Z13
+	VMULPS.BCST  (BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  (DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      64(DX), Z13
+	VMULPS.BCST  4(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  4(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      128(DX), Z13
+	VMULPS.BCST  8(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  8(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      192(DX), Z13
+	VMULPS.BCST  12(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  12(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      256(DX), Z13
+	VMULPS.BCST  16(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  16(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      320(DX), Z13
+	VMULPS.BCST  20(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  20(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      384(DX), Z13
+	VMULPS.BCST  24(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  24(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	VMOVUPS      448(DX), Z13
+	VMULPS.BCST  28(BX), Z13, Z14
+	VADDPS       Z14, Z1, Z1
+	VMULPS.BCST  28(DI), Z13, Z14
+	VADDPS       Z14, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z13, Z14
+	VADDPS       Z14, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z13, Z14
+	VADDPS       Z14, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z13, Z14
+	VADDPS       Z14, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z13, Z14
+	VADDPS       Z14, Z11, Z11
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R9
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z2, Z2
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z4, Z4
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z6, Z6
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z8, Z8
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z10, Z10
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z13
+	VCVTPS2DQ    Z13, Z14
+	VPADDD       Z14, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPMAXUD      Z13, Z0, Z0
+	TESTQ        R8, R8
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x7(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	LEAQ        (SI)(SI*2), R8
+	MOVQ        blocks+48(FP), R9
+
+leaf:
+	MOVQ    leaf+56(FP), R10
+	CMPQ    R10, R9
+	CMOVQGT R9, R10
+	SUBQ    R10, R9
+	SHLQ    $0x02, R10
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
+
+step:
+	VMOVUPS      (DX), Z15
+	VMULPS.BCST  (BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  (DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  (BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      64(DX), Z15
+	VMULPS.BCST  4(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  4(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  4(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      128(DX), Z15
+	VMULPS.BCST  8(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  8(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  8(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      192(DX), Z15
+	VMULPS.BCST  12(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  12(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  12(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      256(DX), Z15
+	VMULPS.BCST  16(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  16(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  16(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      320(DX), Z15
+	VMULPS.BCST  20(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  20(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  20(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      384(DX), Z15
+	VMULPS.BCST  24(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  24(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  24(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	VMOVUPS      448(DX), Z15
+	VMULPS.BCST  28(BX), Z15, Z16
+	VADDPS       Z16, Z1, Z1
+	VMULPS.BCST  28(DI), Z15, Z16
+	VADDPS       Z16, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z15, Z16
+	VADDPS       Z16, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z15, Z16
+	VADDPS       Z16, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z15, Z16
+	VADDPS       Z16, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z15, Z16
+	VADDPS       Z16, Z11, Z11
+	VMULPS.BCST  28(BX)(R8*2), Z15, Z16
+	VADDPS       Z16, Z13, Z13
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R10
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z2, Z2
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z4, Z4
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z6, Z6
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z8, Z8
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z10, Z10
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z12, Z12
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z13, Z15
+	VCVTPS2DQ    Z15, Z16
+	VPADDD       Z16, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPMAXUD      Z15, Z0, Z0
+	TESTQ        R9, R9
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z14, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func MulF32x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
+// Requires: AVX, AVX512F, CMOV
+TEXT ·MulF32x8(SB), NOSPLIT, $0-73
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z16
+	VPXORD      Z0, Z0, Z0
+	MOVQ        weights+24(FP), DX
+	MOVQ        x+32(FP), BX
+	MOVQ        pitch+40(FP), SI
+	SHLQ        $0x02, SI
+	LEAQ        (BX)(SI*1), DI
+	LEAQ        (SI)(SI*2), R8
+	MOVQ        blocks+48(FP), R9
+
+leaf:
+	MOVQ    leaf+56(FP), R10
+	CMPQ    R10, R9
+	CMOVQGT R9, R10
+	SUBQ    R10, R9
+	SHLQ    $0x02, R10
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z15, Z15, Z15
+
+step:
+	VMOVUPS      (DX), Z17
+	VMULPS.BCST  (BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  (DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  (BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  (DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  (BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  (DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  (BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  (DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      64(DX), Z17
+	VMULPS.BCST  4(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  4(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  4(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  4(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  4(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  4(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  4(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  4(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      128(DX), Z17
+	VMULPS.BCST  8(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  8(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  8(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  8(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  8(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  8(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  8(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  8(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      192(DX), Z17
+	VMULPS.BCST  12(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  12(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  12(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  12(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  12(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  12(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  12(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  12(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      256(DX), Z17
+	VMULPS.BCST  16(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  16(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  16(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  16(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  16(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  16(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  16(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  16(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      320(DX), Z17
+	VMULPS.BCST  20(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  20(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  20(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  20(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  20(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  20(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  20(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  20(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      384(DX), Z17
+	VMULPS.BCST  24(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  24(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  24(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  24(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  24(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  24(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  24(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  24(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	VMOVUPS      448(DX), Z17
+	VMULPS.BCST  28(BX), Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VMULPS.BCST  28(DI), Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VMULPS.BCST  28(BX)(SI*2), Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VMULPS.BCST  28(DI)(SI*2), Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VMULPS.BCST  28(BX)(SI*4), Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VMULPS.BCST  28(DI)(SI*4), Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VMULPS.BCST  28(BX)(R8*2), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS.BCST  28(DI)(R8*2), Z17, Z18
+	VADDPS       Z18, Z15, Z15
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x00000020, DI
+	DECQ         R10
+	JNZ          step
+	VMULPS.BCST  unit+64(FP), Z1, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z2, Z2
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z3, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z4, Z4
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z5, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z6, Z6
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z7, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z8, Z8
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z9, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z10, Z10
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z11, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z12, Z12
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z13, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z14, Z14
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	VMULPS.BCST  unit+64(FP), Z15, Z17
+	VCVTPS2DQ    Z17, Z18
+	VPADDD       Z18, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPMAXUD      Z17, Z0, Z0
+	TESTQ        R9, R9
+	JNZ          leaf
+	VMOVDQU32    Z2, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z4, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z6, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z8, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z10, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z12, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z14, K2, (AX)
+	ADDQ         CX, AX
+	VMOVDQU32    Z16, K2, (AX)
+	VBROADCASTSS limit+68(FP), Z1
+	VPADDD       Z1, Z1, Z1
+	VPCMPUD      $0x06, Z1, Z0, K2, K1
+	KORTESTW     K1, K1
+	SETEQ        AL
+	MOVB         AL, ret+72(FP)
+	VZEROUPPER
+	RET

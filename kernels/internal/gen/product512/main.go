@@ -15,10 +15,24 @@ const columns = 8
 
 func main() {
 	for n := 1; n <= columns; n++ {
-		quantised{name: fmt.Sprintf("MulQ8x%d", n), n: n, unpack: unpackQ8, blockBytes: 32 + 512}.generate()
+		quantised{name: fmt.Sprint("MulQ8x", n), doc: doc("Q8", n), n: n, unpack: unpackQ8, blockBytes: 32 + 512}.generate()
 	}
 	for n := 1; n <= columns; n++ {
-		quantised{name: fmt.Sprintf("MulQ4x%d", n), n: n, unpack: unpackQ4, blockBytes: 32 + 256}.generate()
+		quantised{name: fmt.Sprint("MulQ4x", n), doc: doc("Q4", n), n: n, unpack: unpackQ4, blockBytes: 32 + 256}.generate()
+	}
+	for n := 1; n <= columns; n++ {
+		float{name: fmt.Sprint("MulBF16x", n), doc: doc("BF16", n), n: n, bf16: true}.generate()
+	}
+	for n := 1; n <= columns; n++ {
+		float{name: fmt.Sprint("MulF32x", n), doc: doc("F32", n), n: n}.generate()
 	}
 	Generate()
+}
+
+// doc is the comment of a function.
+func doc(format string, n int) string {
+	if n == 1 {
+		return fmt.Sprintf("Mul%sx1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.", format)
+	}
+	return fmt.Sprintf("Mul%sx%d is Mul%sx1 for %d columns.", format, n, format, n)
 }

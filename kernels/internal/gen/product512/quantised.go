@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -10,7 +8,7 @@ import (
 
 // quantised is the product of a tile of a quantised format, 16 rows by n columns.
 type quantised struct {
-	name       string
+	name, doc  string
 	n          int
 	unpack     func(q *quantised, quants reg.GPVirtual, multiply multiplier)
 	blockBytes int
@@ -32,7 +30,7 @@ const signature = "(out *int32, stride int, load, store uint16, weights *byte, q
 //	  sums += round(acc * unit)
 func (q quantised) generate() {
 	TEXT(q.name, NOSPLIT, "func"+signature)
-	Doc(fmt.Sprintf("%s multiplies a panel of 16 rows by %d columns; see Tile.", q.name, q.n))
+	Doc(q.doc)
 	Pragma("noescape")
 
 	l := newLeaves(q.n)

@@ -1,0 +1,117 @@
+package kernels
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+var benchThreads = flag.Int("kernels.threads", 1, "threads of BenchmarkMulPanels")
+
+// The weights of BenchmarkMulPanels: far more than the caches hold, taken in runs of benchPanels panels of (16, benchK).
+const (
+	benchBytes  = 192 << 20
+	benchK      = 5120
+	benchPanels = 32
+)
+
+// BenchmarkMulPanels walks through a large matrix with 1 to 512 columns. Every pass is one run of panels on each thread, and is followed by
+// a pass of Sweep over the run after it, with the same threads. It reports
+//
+//	GMAC/s  multiply-adds of the best pass
+//	peak    the same as a share of PeakMultiplies on the same threads
+//	GB/s    weights read in the median pass
+//	read    the same as a share of Sweep's median pass
+func BenchmarkMulPanels(b *testing.B) {
+	data := benchData()
+	threads := *benchThreads
+	benchEachTier(b, func(b *testing.B) {
+		peak := benchPeak(threads)
+		for _, f := range allFormats {
+			for _, tokens := range []int{1, 2, 3, 4, 5, 6, 8, 16, 32, 128, 512} {
+				b.Run(fmt.Sprintf("format=%s/t=%d", f, tokens), func(b *testing.B) { benchProduct(b, data, f, tokens, threads, peak) })
+			}
+		}
+	})
+}
+
+// benchData is a buffer of any weights; as scales, its bytes are finite and small.
+func benchData() []byte {
+	data := make([]byte, benchBytes)
+	rng := newRand(1)
+	for i := 0; i < len(data); i += 2 {
+		v := rng.Uint32()
+		data[i], data[i+1] = byte(v), byte(v>>8&0xbf|0x20) // an exponent that is neither 0 nor 31
+	}
+	return data
+}
+
+func benchPeak(threads int) float64 {
+	const rounds = 20 * peakCall
+	best := 0.0
+	for range 20 {
+		seconds := inThreads(threads, func(int) { PeakMultiplies(rounds) })
+		best = max(best, float64(threads*PeakMultiplies(rounds))/seconds/1e9)
+	}
+	return best
+}
+
+// inThreads runs do(0) … do(n-1) at once and returns the seconds until the last has returned.
+func inThreads(n int, do func(i int)) float64 {
+	var wait sync.WaitGroup
+	start := time.Now()
+	for i := 1; i < n; i++ {
+		wait.Go(func() { do(i) })
+	}
+	do(0)
+	wait.Wait()
+	return time.Since(start).Seconds()
+}
+
+func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int, peak float64) {
+	panel := PackedBytes(f, PanelRows, benchK)
+	panels := len(data) / panel / (threads * benchPanels) * (threads * benchPanels)
+	m, err := NewMatrix(f, panels*PanelRows, benchK, 128, -20, data[:panels*panel])
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := newRand(2)
+	x := activations(tokens, benchK, func() float32 { return float32(rng.NormFloat64()) })
+	out := make([]int32, tokens*m.Rows)
+	run := benchPanels
+	if tokens < 8 {
+		run *= 4
+	}
+	var products, sweeps []float64
+	at, each := 0, run*threads
+	next := func() int {
+		if at += each; at+each > panels {
+			at = 0
+		}
+		return at
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		lo := next()
+		products = append(products, inThreads(threads, func(i int) {
+			MulPanels(out, m.Rows, &m, x, lo+i*run, lo+(i+1)*run)
+		}))
+		lo = next()
+		sweeps = append(sweeps, inThreads(threads, func(i int) {
+			Sweep(data[(lo+i*run)*panel : (lo+(i+1)*run)*panel])
+		}))
+	}
+	slices.Sort(products)
+	slices.Sort(sweeps)
+	gmac := float64(each*PanelRows*benchK*tokens) / products[0] / 1e9
+	median := products[len(products)/2]
+	b.ReportMetric(gmac, "GMAC/s")
+	b.ReportMetric(gmac/peak, "peak")
+	b.ReportMetric(float64(each*panel)/median/1e9, "GB/s")
+	b.ReportMetric(sweeps[len(sweeps)/2]/median, "read")
+	runtime.KeepAlive(data)
+}
