@@ -126,25 +126,15 @@ func (d *levelsQ4) load() {
 	VBROADCASTI128(data("q4Levels", 0), d.table)
 }
 
-func (d *levelsQ4) scratch(int) int { return width }
+func (d *levelsQ4) scratch(int) int { return 0 }
 
-// prepare halves the starts: they are made to take 128 times the sum of the quants out of a dot product, and here it is 64 times.
-func (d *levelsQ4) prepare(q *quantised, at Mem) {
-	starts := YMM()
-	if q.n == columns {
-		VMOVDQU(Mem{Base: q.starts}, starts)
-	} else {
-		VMOVDQU(data("selectors", 4*(columns-q.n)), starts)
-		VPMASKMOVD(Mem{Base: q.starts}, starts, starts)
-	}
-	VPSRAD(Imm(1), starts, starts)
-	VMOVDQA(starts, at)
-}
+func (d *levelsQ4) prepare(*quantised, Mem) {}
 
 // half unpacks byte j of group g: k = 4g+j in its low and k = 16+4g+j in its high nibble.
-func (d *levelsQ4) half(q *quantised, weights, at Mem, dots []reg.VecVirtual) {
+func (d *levelsQ4) half(q *quantised, weights, _ Mem, dots []reg.VecVirtual) {
 	for i, dot := range dots {
-		VPBROADCASTD(at.Offset(4*i), dot)
+		VPBROADCASTD(Mem{Base: q.starts, Disp: 4 * i}, dot)
+		VPSRAD(Imm(1), dot, dot)
 	}
 	low, high, product := YMM(), YMM(), YMM()
 	for g := range 4 {
