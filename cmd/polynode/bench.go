@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"runtime/pprof"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +15,7 @@ func newBench() *cobra.Command {
 	var (
 		options node.BenchOptions
 		asJSON  bool
+		profile string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -29,6 +33,7 @@ together, time to the first token, memory, and the share of this machine's measu
 	cmd.Flags().IntSliceVar(&options.Batches, "batch", []int{1, 4, 8}, "numbers of sequences to run together")
 	cmd.Flags().IntVar(&options.Rounds, "rounds", 2, "rounds of each; the best counts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a profile of the measured runs to this file, for go tool pprof")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()
 		if err != nil {
@@ -50,10 +55,14 @@ together, time to the first token, memory, and the share of this machine's measu
 		if err != nil {
 			return err
 		}
-		result, err := n.Bench(cmd.Context(), options, func(run node.BenchRun) {
-			if !asJSON {
-				fmt.Fprintln(cmd.OutOrStdout(), run)
-			}
+		var result node.BenchResult
+		err = profiled(profile, func() (err error) {
+			result, err = n.Bench(cmd.Context(), options, func(run node.BenchRun) {
+				if !asJSON {
+					fmt.Fprintln(cmd.OutOrStdout(), run)
+				}
+			})
+			return err
 		})
 		switch {
 		case err != nil:
@@ -65,4 +74,21 @@ together, time to the first token, memory, and the share of this machine's measu
 		return joinStop(err, func() error { return n.Stop(cmd.Context()) })
 	}
 	return cmd
+}
+
+// profiled runs f under the CPU profiler, if there is a file to write to.
+func profiled(file string, f func() error) (err error) {
+	if file == "" {
+		return f()
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("write profile: %w", err)
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return fmt.Errorf("write profile: %w", err)
+	}
+	defer pprof.StopCPUProfile()
+	return f()
 }
