@@ -41,7 +41,9 @@ func (f *File) Func(name, doc string, params []string, results ...string) *Func 
 	f.funcs = append(f.funcs, fn)
 	at := 0
 	fn.params, at = place(params, at)
-	at = align(at, 8)
+	if len(results) > 0 {
+		at = align(at, 8)
+	}
 	fn.results, at = place(results, at)
 	fn.args = at
 	return fn
