@@ -109,12 +109,14 @@ func (ld *loader) layer(c Config, share Share, index int) layer {
 	if ld.err == nil {
 		l.upBias = upBias[share.Inner.Lo:share.Inner.Hi]
 	}
-	l.unverified = ld.taken
+	for _, p := range ld.taken {
+		l.unverified = append(l.unverified, cutRows(p)...)
+	}
 	return l
 }
 
-// verifyRows is how many rows of a large matrix are verified in one part of a parallel section.
-const verifyRows = 4096
+// verifyRows is how many rows of a matrix are verified in one part of a parallel section.
+const verifyRows = 1024
 
 // cutRows splits a piece into runs of rows that can be verified side by side.
 func cutRows(p piece) []piece {

@@ -92,6 +92,7 @@ func NewStage(src Source, share Share, group Group, workers *pool.Pool, cache *C
 		s.scratch <- new(kernels.AttendScratch)
 	}
 	s.makeTasks()
+	s.announce()
 	return s, nil
 }
 

@@ -11,5 +11,5 @@
 // format give the same bytes on every machine; nothing in a file can make the reader step outside it.
 //
 // Goroutines: a Model and a Dir are safe for concurrent use. Writing uses a bounded group of goroutines that ends
-// before the call returns; nothing runs in the background.
+// before the call returns. ReadAhead starts the only goroutine that runs in the background; Close ends it and waits.
 package store

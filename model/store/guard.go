@@ -70,15 +70,22 @@ func (a *ahead) reach(row int) {
 	}
 	count := max(1, readAhead/a.panel)
 	first := int64(max(a.next, row) / a.step)
-	last := min(first+count, int64((a.rows.Hi+a.step-1)/a.step))
-	if a.part.size == a.panel {
-		at := a.t.Offset + first*a.panel
-		adviseSoon(a.m.data, at, a.t.Offset+last*a.panel)
-	} else {
-		for p := first; p < last; p++ {
-			at := a.t.Offset + p*a.panel + a.part.offset
-			adviseSoon(a.m.data, at, at+a.part.size)
-		}
-	}
+	last := min(first+count, a.end())
+	a.ask(first, last)
 	a.next = int(last) * a.step
+}
+
+// end is the number of panels up to the end of the slice.
+func (a *ahead) end() int64 { return int64((a.rows.Hi + a.step - 1) / a.step) }
+
+// ask asks for the slice's part of panels [first, last).
+func (a *ahead) ask(first, last int64) {
+	if a.part.size == a.panel {
+		adviseSoon(a.m.data, a.t.Offset+first*a.panel, a.t.Offset+last*a.panel)
+		return
+	}
+	for p := first; p < last; p++ {
+		at := a.t.Offset + p*a.panel + a.part.offset
+		adviseSoon(a.m.data, at, at+a.part.size)
+	}
 }

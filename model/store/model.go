@@ -29,6 +29,7 @@ type Model struct {
 	manifest Manifest
 	tensors  map[model.Name]*tensorState
 	closed   atomic.Bool
+	reader   reader
 }
 
 // tensorState is one tensor of an open model and what is known of its bytes.
@@ -74,6 +75,7 @@ func openFile(name string, f *os.File) (*Model, error) {
 		return nil, fmt.Errorf("map model %s: %w", name, err)
 	}
 	m := &Model{file: name, data: data, mapped: true}
+	m.reader.window, m.reader.progress = readerWindow, make(chan struct{}, 1)
 	if err := m.init(); err != nil {
 		return nil, errors.Join(err, unmapFile(data))
 	}
@@ -161,6 +163,9 @@ func (m *Model) Close() error {
 	if m.closed.Swap(true) || !m.mapped {
 		return nil
 	}
+	m.reader.mu.Lock()
+	defer m.reader.mu.Unlock()
+	m.endReader()
 	if err := unmapFile(m.data); err != nil {
 		return fmt.Errorf("close model %s: %w", m.file, err)
 	}

@@ -146,6 +146,7 @@ func (m *Model) checkUnit(t *tensorState, u *Unit, h hash.Hash) error {
 	}
 	if word.Or(bit)&bit == 0 {
 		t.left.Add(-1)
+		m.reader.verified()
 	}
 	return nil
 }
