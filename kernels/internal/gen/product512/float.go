@@ -78,7 +78,7 @@ func (f float) generate() {
 	DECQ(count)
 	JNZ(LabelRef("step"))
 
-	l.close()
+	l.closeAll()
 	TESTQ(left, left)
 	JNZ(LabelRef("leaf"))
 	l.end()

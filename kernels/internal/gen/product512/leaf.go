@@ -60,23 +60,28 @@ func (l *leaves) eachOut(do func(i int, at Mem)) {
 	}
 }
 
-// open starts a leaf.
+// open clears acc, as if an empty leaf came before the first.
 func (l *leaves) open() {
 	for _, acc := range l.acc {
 		VPXORD(acc, acc, acc)
 	}
 }
 
-// close rounds the leaf's sums and adds them up: c = acc*2^Exponent, to the nearest integer, ties to even. A c out of bounds makes worst
-// too large and sums wrong, which the caller learns in the end.
-func (l *leaves) close() {
+// close rounds the leaf's sum in one column and adds it up: c = acc*2^Exponent, to the nearest integer, ties to even. A c out of bounds
+// makes worst too large and sums wrong, which the caller learns in the end.
+func (l *leaves) close(column int) {
 	c, whole := ZMM(), ZMM()
-	for i, acc := range l.acc {
-		VMULPS_BCST(l.unit, acc, c)
-		VCVTPS2DQ(c, whole)
-		VPADDD(whole, l.sums[i], l.sums[i])
-		VPADDD(c, c, c)
-		VPMAXUD(c, l.worst, l.worst)
+	VMULPS_BCST(l.unit, l.acc[column], c)
+	VCVTPS2DQ(c, whole)
+	VPADDD(whole, l.sums[column], l.sums[column])
+	VPADDD(c, c, c)
+	VPMAXUD(c, l.worst, l.worst)
+}
+
+// closeAll closes the leaf in all columns.
+func (l *leaves) closeAll() {
+	for column := range l.n {
+		l.close(column)
 	}
 }
 
