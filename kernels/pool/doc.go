@@ -10,5 +10,9 @@
 // Which thread runs which part is left to chance; a task whose parts write disjoint memory gives the same result for any
 // number of workers.
 //
+// Workers are ordinary goroutines, which Go keeps on their threads as long as they are busy; only on a machine with several memories
+// does each get an OS thread of its own that stays on one of them (NewOn). Give Go more processors than the pool has workers, or
+// whoever else wants one waits for a yield.
+//
 // Goroutines: New starts workers-1 of them, the pool owns them, and Close waits for them. The caller of Run is the last worker.
 package pool

@@ -50,14 +50,20 @@ type worker struct {
 
 // New starts a pool of so many workers, one of which is the caller of Run; below 1 it takes one for each processor that
 // Go may use. Close it when it is no longer needed.
-func New(workers int) *Pool {
+func New(workers int) *Pool { return NewOn(nil, workers) }
+
+// NewOn is New for a machine that may have several memories. There each worker but the caller of Run stays on the processors of one
+// memory node, neighbouring workers on the same: the runs of parts that they are given are the same in every section of
+// a shape, so each reads weights that it was the first to read, and whose pages therefore lie near. With one memory the
+// operating system places the threads.
+func NewOn(machine Machine, workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	p := &Pool{workers: make([]worker, workers), spare: runtime.GOMAXPROCS(0) > workers, finished: make(chan struct{}, 1)}
 	for i := 1; i < workers; i++ {
 		p.workers[i].wake = make(chan struct{}, 1)
-		p.exited.Go(func() { p.work(i) })
+		p.exited.Go(func() { p.work(i, machine.nodeOf(i, workers)) })
 	}
 	return p
 }

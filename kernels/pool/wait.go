@@ -18,7 +18,8 @@ const (
 
 // spinner counts the turns of one wait.
 type spinner struct {
-	every int // turns between two yields
+	every int  // turns between two yields
+	own   bool // the goroutine has a thread to itself
 	turns int
 	since time.Time
 }
@@ -39,7 +40,9 @@ func (s *spinner) turn() bool {
 	if s.turns%s.every != 0 {
 		return true
 	}
-	runtime.Gosched()
+	if !s.own { // it could only hand its processor to another thread and wait for that to hand it back
+		runtime.Gosched()
+	}
 	if s.since.IsZero() {
 		s.since = time.Now()
 		return true
@@ -49,17 +52,28 @@ func (s *spinner) turn() bool {
 
 // work is the life of a worker. Tasks may read mapped files: a file that somebody cut or a disk that failed should end as a panic of
 // the part, which Run hands on, and not as the end of the process.
-func (p *Pool) work(me int) {
+//
+// With processors given it keeps an OS thread there for itself. The thread ends with the goroutine, which never gives it back.
+func (p *Pool) work(me int, processors []int) {
 	debug.SetPanicOnFault(true)
+	own := len(processors) > 0
+	if own {
+		runtime.LockOSThread()
+		if stayOn(processors) != nil { // no longer allowed there: anywhere is better than nowhere
+			runtime.UnlockOSThread()
+			own = false
+		}
+	}
 	for !p.stop.Load() {
 		p.serve(me)
-		p.rest(&p.workers[me])
+		p.rest(&p.workers[me], own)
 	}
 }
 
 // rest returns when the worker has parts of its own or the pool stops.
-func (p *Pool) rest(w *worker) {
+func (p *Pool) rest(w *worker, own bool) {
 	spin := p.spinner()
+	spin.own = own
 	for w.size() <= 0 && !p.stop.Load() {
 		if !spin.turn() {
 			w.sleep(p)
