@@ -1,67 +1,92 @@
 package kernels
 
-// The generic Q4 product multiplies two k's of one row with one 64-bit multiplication.
+// The generic Q4 product multiplies two rows by two k's with one 64-bit multiplication.
 //
-// Byte j of group g holds k = 4g+j in its low and k = 16+4g+j in its high nibble. q4Pairs turns the byte into the two levels, in two
-// 32-bit lanes. Multiplied by a number that has the quants of the two k's the other way round (pairQuants), the upper lane of the
-// product is their dot product. The lower lane is of no use, but a negative one borrows from the upper; lowBias pays that back.
+// Byte j of group g holds k = 4g+j in its low and k = 16+4g+j in its high nibble. q4Even and q4Odd turn it into the two levels, in
+// 16-bit lanes 0 and 1 for an even row, 2 and 3 for the odd row beside it; the sum of both is a word. Multiplied by a number that has the
+// quants of the two k's in lanes 1 and 0 (foldQuants), lanes 1 and 3 of the product are the two rows' dot products over the two k's. Lanes
+// are signed and hold two products: 2 * 2 * 63 * 127 = 32004. A negative one borrows from the lane above; laneBias makes all lanes
+// positive before the odd ones are taken out and added up in 32 bits.
+const (
+	laneBias = 0x8000800080008000
+	oddLanes = 0x0000ffff0000ffff // after a shift by 16
+	q4Excess = 8 * 0x8000         // what the biases of a block's eight pairs of words add to a dot product
+)
 
-// q4Pairs is, for each byte, the level of its low nibble plus 2^32 times that of its high nibble.
-var q4Pairs = makeQ4Pairs()
+// q4Even and q4Odd are, for each byte, the levels of its two nibbles as they stand in a word.
+var q4Even, q4Odd = makeLevelLanes()
 
-func makeQ4Pairs() (pairs [256]uint64) {
-	for b := range pairs {
-		pairs[b] = uint64(q4Levels[b&15]) + uint64(q4Levels[b>>4])<<32
+func makeLevelLanes() (even, odd [256]uint64) {
+	for b := range even {
+		even[b] = uint64(q4Levels[b&15]) + uint64(q4Levels[b>>4])<<16
+		odd[b] = even[b] << 32
 	}
-	return pairs
+	return even, odd
 }
 
-// pairQuants is the quants of k and k+16 of x, at which x begins, in the upper and the lower lane.
-func pairQuants(x *[BlockK/2 + 1]int8) uint64 { return uint64(x[0])<<32 + uint64(x[BlockK/2]) }
+// q4Words are the levels of a block: per group and pair of rows, the word of each j.
+type q4Words [4][PanelRows / 2][4]uint64
 
-// addDotsQ4 adds to dots[row] the sum of level*q over a block, for one row of x.
-func addDotsQ4(dots *[PanelRows]int32, quants *[256]byte, x *[BlockK]int8) {
-	var acc [PanelRows]uint64
-	for g := range 4 {
-		q := (*[20]int8)(x[4*g:])
-		q0, q1 := pairQuants((*[17]int8)(q[0:])), pairQuants((*[17]int8)(q[1:]))
-		q2, q3 := pairQuants((*[17]int8)(q[2:])), pairQuants((*[17]int8)(q[3:]))
-		src := (*[64]byte)(quants[64*g:])
-		for r := range acc {
-			w := (*[4]byte)(src[4*r:])
-			acc[r] += q4Pairs[w[0]]*q0 + q4Pairs[w[1]]*q1 + q4Pairs[w[2]]*q2 + q4Pairs[w[3]]*q3
+// unpack looks up a block's levels.
+func (w *q4Words) unpack(quants *[256]byte) {
+	for g := range w {
+		for r := range w[g] {
+			b, words := (*[8]byte)(quants[64*g+8*r:]), &w[g][r]
+			words[0] = q4Even[b[0]] + q4Odd[b[4]]
+			words[1] = q4Even[b[1]] + q4Odd[b[5]]
+			words[2] = q4Even[b[2]] + q4Odd[b[6]]
+			words[3] = q4Even[b[3]] + q4Odd[b[7]]
 		}
-	}
-	for r, a := range acc {
-		dots[r] += int32((a + lowBias) >> 32)
 	}
 }
 
-// addDotsQ4Two is addDotsQ4 for two rows of x, for which it looks the levels up once.
-func addDotsQ4Two(dots *[2][PanelRows]int32, quants *[256]byte, x *[2][BlockK]int8) {
-	var acc, acd [PanelRows]uint64
-	for g := range 4 {
-		q, p := (*[20]int8)(x[0][4*g:]), (*[20]int8)(x[1][4*g:])
-		q0, q1 := pairQuants((*[17]int8)(q[0:])), pairQuants((*[17]int8)(q[1:]))
-		q2, q3 := pairQuants((*[17]int8)(q[2:])), pairQuants((*[17]int8)(q[3:]))
-		p0, p1 := pairQuants((*[17]int8)(p[0:])), pairQuants((*[17]int8)(p[1:]))
-		p2, p3 := pairQuants((*[17]int8)(p[2:])), pairQuants((*[17]int8)(p[3:]))
-		src := (*[64]byte)(quants[64*g:])
-		for r := range acc {
-			bytes := (*[4]byte)(src[4*r:])
-			w := q4Pairs[bytes[0]]
-			a, b := w*q0, w*p0
-			w = q4Pairs[bytes[1]]
-			a, b = a+w*q1, b+w*p1
-			w = q4Pairs[bytes[2]]
-			a, b = a+w*q2, b+w*p2
-			w = q4Pairs[bytes[3]]
-			acc[r] += a + w*q3
-			acd[r] += b + w*p3
+// foldQuants is four k's from where x begins in lane 1, and the k's 16 further on in lane 0.
+func foldQuants(x *[20]int8) (q0, q1, q2, q3 uint64) {
+	q0, q1 = uint64(x[0])<<16+uint64(x[16]), uint64(x[1])<<16+uint64(x[17])
+	q2, q3 = uint64(x[2])<<16+uint64(x[18]), uint64(x[3])<<16+uint64(x[19])
+	return q0, q1, q2, q3
+}
+
+// dots sets dots[row] to the sum of level*q over the block, for one row of x.
+func (w *q4Words) dots(dots *[PanelRows]int32, x *[BlockK]int8) {
+	var acc [PanelRows / 2]uint64
+	for g := range w {
+		q0, q1, q2, q3 := foldQuants((*[20]int8)(x[4*g:]))
+		for r := 0; r < len(acc); r += 2 { // two at a time saves arithmetic of indices
+			w, sums := (*[2][4]uint64)(w[g][r:]), (*[2]uint64)(acc[r:])
+			a := w[0][0]*q0 + w[0][1]*q1 + laneBias
+			b := w[0][2]*q2 + w[0][3]*q3 + laneBias
+			sums[0] += a>>16&oddLanes + b>>16&oddLanes
+			a = w[1][0]*q0 + w[1][1]*q1 + laneBias
+			b = w[1][2]*q2 + w[1][3]*q3 + laneBias
+			sums[1] += a>>16&oddLanes + b>>16&oddLanes
 		}
 	}
-	for r, a := range acc {
-		dots[0][r] += int32((a + lowBias) >> 32)
-		dots[1][r] += int32((acd[r] + lowBias) >> 32)
+	splitDots(dots, &acc)
+}
+
+// dotsQ4 is q4Words.dots of a block that has not been unpacked: the faster way for a single row of x.
+func dotsQ4(dots *[PanelRows]int32, quants *[256]byte, x *[BlockK]int8) {
+	var acc [PanelRows / 2]uint64
+	for g := range 4 {
+		q0, q1, q2, q3 := foldQuants((*[20]int8)(x[4*g:]))
+		for r := 0; r < len(acc); r += 2 {
+			w, sums := (*[16]byte)(quants[64*g+8*r:]), (*[2]uint64)(acc[r:])
+			a := (q4Even[w[0]]+q4Odd[w[4]])*q0 + (q4Even[w[1]]+q4Odd[w[5]])*q1 + laneBias
+			b := (q4Even[w[2]]+q4Odd[w[6]])*q2 + (q4Even[w[3]]+q4Odd[w[7]])*q3 + laneBias
+			sums[0] += a>>16&oddLanes + b>>16&oddLanes
+			a = (q4Even[w[8]]+q4Odd[w[12]])*q0 + (q4Even[w[9]]+q4Odd[w[13]])*q1 + laneBias
+			b = (q4Even[w[10]]+q4Odd[w[14]])*q2 + (q4Even[w[11]]+q4Odd[w[15]])*q3 + laneBias
+			sums[1] += a>>16&oddLanes + b>>16&oddLanes
+		}
+	}
+	splitDots(dots, &acc)
+}
+
+// splitDots takes apart the sums of pairs of rows.
+func splitDots(dots *[PanelRows]int32, acc *[PanelRows / 2]uint64) {
+	for r, sum := range acc {
+		dots[2*r] = int32(uint32(sum)) - q4Excess
+		dots[2*r+1] = int32(sum>>32) - q4Excess
 	}
 }

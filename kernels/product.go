@@ -47,6 +47,7 @@ type tile struct {
 	acc    [tileT][PanelRows]float32
 	sums   [tileT][PanelRows]int32
 	scales [PanelRows]float32
+	words  q4Words
 	wide   [BlockK * PanelRows]float32
 }
 
@@ -76,13 +77,14 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 	unit := x.unit(b, t)
 	switch f {
 	case Q4:
-		clear(w.dots[:n])
-		quants, at := (*[256]byte)(block[2*PanelRows:]), 0
-		for ; at+2 <= n; at += 2 {
-			addDotsQ4Two((*[2][PanelRows]int32)(w.dots[at:]), quants, (*[2][BlockK]int8)(x.quant[unit+at:]))
-		}
-		if at < n {
-			addDotsQ4(&w.dots[at], quants, &x.quant[unit+at])
+		quants := (*[256]byte)(block[2*PanelRows:])
+		if n == 1 {
+			dotsQ4(&w.dots[0], quants, &x.quant[unit])
+		} else {
+			w.words.unpack(quants)
+			for i := range n {
+				w.words.dots(&w.dots[i], &x.quant[unit+i])
+			}
 		}
 		w.addDots(block, x.scale[unit:unit+n])
 	case Q8:
