@@ -89,13 +89,18 @@ func (x *Activations) Quantise(lo, hi int) {
 	if lo < 0 || hi > x.t || lo > hi {
 		panic(fmt.Sprintf("kernels: quantise rows [%d, %d) of %d", lo, hi, x.t))
 	}
+	width := x.blocks * BlockK
 	for t := lo; t < hi; t++ {
-		width := x.blocks * BlockK
-		for b := leadQuantise(x, t, 0, x.rows[t*width:(t+1)*width]); b < x.blocks; b++ {
-			unit := x.unit(b, t)
-			x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], x.block(t, b))
-			x.start[unit] = -128 * x.sum[unit]
-		}
+		x.quantise(t, 0, x.rows[t*width:(t+1)*width])
+	}
+}
+
+// quantise makes the int8 form of row t from block b on, of whole blocks of inputs.
+func (x *Activations) quantise(t, b int, inputs []float32) {
+	for i := leadQuantise(x, t, b, inputs); i < len(inputs)/BlockK; i++ {
+		unit := x.unit(b+i, t)
+		x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], (*[BlockK]float32)(inputs[i*BlockK:]))
+		x.start[unit] = -128 * x.sum[unit]
 	}
 }
 

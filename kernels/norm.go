@@ -22,21 +22,30 @@ func laneSum(l *[lanes]float32) float32 {
 // All slices have the length of x, which is at least 1.
 func LayerNorm(dst, x, w, b []float32, eps float32) {
 	n := len(x)
-	dst, w, b = dst[:n], w[:n], b[:n]
+	mean, inv := moments(x, eps)
+	normalise(dst[:n], x, w[:n], b[:n], mean, inv)
+}
+
+// moments are LayerNorm's mean and inv.
+func moments(x []float32, eps float32) (mean, inv float32) {
 	var sum [lanes]float32
-	for i := leadSum(&sum, x); i < n; i++ {
+	for i := leadSum(&sum, x); i < len(x); i++ {
 		sum[i%lanes] += x[i]
 	}
-	mean := laneSum(&sum) / float32(n)
+	mean = laneSum(&sum) / float32(len(x))
 	var squares [lanes]float32
-	for i := leadSquares(&squares, x, mean); i < n; i++ {
+	for i := leadSquares(&squares, x, mean); i < len(x); i++ {
 		d := x[i] - mean
 		squares[i%lanes] += float32(d * d)
 	}
-	variance := laneSum(&squares) / float32(n)
+	variance := laneSum(&squares) / float32(len(x))
 	// The square root of a float32 taken in float64 and rounded is the correctly rounded float32 root.
-	inv := 1 / float32(math.Sqrt(float64(variance+eps)))
-	for i := leadNormalise(dst, x, w, b, mean, inv); i < n; i++ {
+	return mean, 1 / float32(math.Sqrt(float64(variance+eps)))
+}
+
+// normalise writes LayerNorm's outputs; all slices have the length of dst.
+func normalise(dst, x, w, b []float32, mean, inv float32) {
+	for i := leadNormalise(dst, x, w, b, mean, inv); i < len(dst); i++ {
 		y := float32((x[i] - mean) * inv)
 		dst[i] = float32(y*w[i]) + b[i]
 	}

@@ -38,18 +38,18 @@ func leadLoadHalves(dst []float32, src []byte) int {
 // pieceBlocks is piece in blocks or groups of 32.
 const pieceBlocks = piece / BlockK
 
+// quantiseBlocks is how many blocks one call quantises at most, for which its scratch memory has room.
+const quantiseBlocks = 32
+
 // leadQuantise quantises the blocks of src into row t from block b on, and returns their number.
 func leadQuantise(x *Activations, t, b int, src []float32) int {
 	n, stride := lead(len(src))/BlockK, x.tileWidth(t)
-	for i := 0; i < n; i += pieceBlocks {
-		m, unit := min(pieceBlocks, n-i), x.unit(b+i, t)
+	var scratch [3 * quantiseBlocks]float32
+	for i := 0; i < n; i += quantiseBlocks {
+		m, unit := min(quantiseBlocks, n-i), x.unit(b+i, t)
 		last := unit + (m-1)*stride
 		quant, scale, sum, start := x.quant[unit:last+1], x.scale[unit:last+1], x.sum[unit:last+1], x.start[unit:last+1]
-		if active == AVX512 {
-			avx512.Quantise(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m, stride)
-		} else {
-			avx2.Quantise(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m, stride)
-		}
+		avx2.Quantise(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m, stride, &scratch)
 	}
 	return n
 }

@@ -62,6 +62,8 @@ var vectorOps = []struct {
 		return y.bits()
 	}},
 	{"quantise", runQuantise},
+	{"set-gelu", runSetGELU},
+	{"set-norm", runSetNorm},
 	{"kv-store", runStore},
 	{"kv-load", runLoad},
 	{"unpack", func(rng *rand.Rand, n int) []byte {
@@ -92,6 +94,11 @@ func runQuantise(rng *rand.Rand, n int) []byte {
 		x.quant[i], x.scale[i], x.sum[i], x.start[i] = [BlockK]int8{99}, 99, 99, 99
 	}
 	x.Quantise(lo, tokens)
+	return int8Form(x)
+}
+
+// int8Form is all that quantisation writes.
+func int8Form(x *Activations) []byte {
 	out := guarded[float32]{all: x.scale}.bits()
 	out = append(out, guarded[int32]{all: x.sum}.bits()...)
 	out = append(out, guarded[int32]{all: x.start}.bits()...)
@@ -101,6 +108,27 @@ func runQuantise(rng *rand.Rand, n int) []byte {
 		}
 	}
 	return out
+}
+
+func runSetGELU(rng *rand.Rand, n int) []byte {
+	x := new(Activations)
+	x.Reset(1+rng.IntN(11), n)
+	t, lo := rng.IntN(x.T()), rng.IntN(Blocks(n))*BlockK
+	hi := min(n, lo+BlockK*(1+rng.IntN(Blocks(n))))
+	sums, bias, exact := guardedSums(rng, hi-lo), guardedFloats(rng, hi-lo).inside(), rng.IntN(2) == 0
+	if rng.IntN(3) == 0 {
+		bias = nil
+	}
+	x.SetGELU(t, lo, sums.inside(), 14, bias, exact)
+	return int8Form(x)
+}
+
+func runSetNorm(rng *rand.Rand, n int) []byte {
+	x := new(Activations)
+	x.Reset(1+rng.IntN(11), n)
+	row, w, b := guardedFloats(rng, n), guardedFloats(rng, n), guardedFloats(rng, n)
+	x.SetNorm(rng.IntN(x.T()), row.inside(), w.inside(), b.inside(), 1e-5)
+	return int8Form(x)
 }
 
 func runStore(rng *rand.Rand, n int) []byte {
@@ -247,6 +275,14 @@ func BenchmarkVector(b *testing.B) {
 				{"gelu", func() { copy(y, x); GELU(y) }},
 				{"gelu-erf", func() { copy(y, x); GELUErf(y) }},
 				{"quantise", func() { a.Quantise(0, 1) }},
+				{"finish+gelu+quantise", func() {
+					Finish(a.Row(0), sums, 16, w)
+					GELU(a.Row(0))
+					a.Quantise(0, 1)
+				}},
+				{"set-gelu", func() { a.SetGELU(0, 0, sums, 16, w, false) }},
+				{"norm+quantise", func() { LayerNorm(a.Row(0), x, w, w, 1e-5); a.Quantise(0, 1) }},
+				{"set-norm", func() { a.SetNorm(0, x, w, w, 1e-5) }},
 				{"finish", func() { Finish(y, sums, 16, w) }},
 				{"add", func() { Add(y, x) }},
 				{"add-sums", func() { AddSums(more, sums) }},

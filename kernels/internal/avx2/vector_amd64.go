@@ -57,11 +57,6 @@ func AddScaled(acc *float32, x *float32, n int, w float32)
 //go:noescape
 func Divide(x *float32, n int, by float32)
 
-// Quantise makes int8 of blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.
-//
-//go:noescape
-func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int)
-
 // StoreGroups quantises groups of 32 values with a float16 scale each, as kernels.KV.Store does.
 //
 //go:noescape
@@ -81,6 +76,11 @@ func StoreHalves(dst *byte, src *float32, n int)
 //
 //go:noescape
 func LoadHalves(dst *float32, src *byte, n int)
+
+// Quantise makes int8 of at most 32 blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.
+//
+//go:noescape
+func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int, scratch *[96]float32)
 
 // UnpackQ8 dequantises one row of a panel of Q8.
 //

@@ -825,306 +825,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int)
-// Requires: AVX, AVX2
-TEXT ·Quantise(SB), NOSPLIT, $0-56
-	MOVQ         quant+0(FP), AX
-	MOVQ         scale+8(FP), CX
-	MOVQ         sum+16(FP), DX
-	MOVQ         start+24(FP), BX
-	MOVQ         x+32(FP), SI
-	MOVQ         blocks+40(FP), DI
-	MOVQ         stride+48(FP), R8
-	VBROADCASTSS magnitude<>+0(SB), Y0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X2
-	VBROADCASTSS quantLeast<>+0(SB), Y3
-	VMOVUPS      packOrder<>+0(SB), Y4
-	VBROADCASTSS ones<>+0(SB), Y5
-	VBROADCASTSS wordOnes<>+0(SB), Y6
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	SHLQ         $0x05, R10
-
-loop4:
-	CMPQ         DI, $0x04
-	JLT          done4
-	VPAND        (SI), Y0, Y7
-	VPAND        32(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPAND        128(SI), Y0, Y7
-	VPAND        160(SI), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        192(SI), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        224(SI), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X9
-	VPMAXUD      X9, X7, X9
-	VPAND        256(SI), Y0, Y7
-	VPAND        288(SI), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        320(SI), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        352(SI), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X10
-	VPMAXUD      X10, X7, X10
-	VPAND        384(SI), Y0, Y7
-	VPAND        416(SI), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        448(SI), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        480(SI), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X11
-	VPMAXUD      X11, X7, X11
-	VPUNPCKLDQ   X9, X8, X7
-	VPUNPCKHDQ   X9, X8, X8
-	VPMAXUD      X8, X7, X7
-	VPUNPCKLDQ   X11, X10, X8
-	VPUNPCKHDQ   X11, X10, X9
-	VPMAXUD      X9, X8, X8
-	VPUNPCKLQDQ  X8, X7, X9
-	VPUNPCKHQDQ  X8, X7, X7
-	VPMAXUD      X7, X9, X9
-	VDIVPS       X9, X1, X7
-	VCMPPS       $0x12, X2, X7, X8
-	VANDPS       X8, X7, X7
-	VDIVPS       X1, X9, X9
-	VBROADCASTSS X7, Y8
-	VMULPS       (SI), Y8, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       32(SI), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       64(SI), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       96(SI), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y11, Y10, Y10
-	VPACKSSDW    Y8, Y12, Y8
-	VPACKSSWB    Y8, Y10, Y10
-	VPMAXSB      Y3, Y10, Y10
-	VPERMD       Y10, Y4, Y10
-	VPSHUFD      $0x55, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       128(SI), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       160(SI), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       192(SI), Y8, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       224(SI), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y12, Y11, Y11
-	VPACKSSDW    Y8, Y13, Y8
-	VPACKSSWB    Y8, Y11, Y11
-	VPMAXSB      Y3, Y11, Y11
-	VPERMD       Y11, Y4, Y11
-	VPSHUFD      $0xaa, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       256(SI), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       288(SI), Y8, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       320(SI), Y8, Y14
-	VCVTPS2DQ    Y14, Y14
-	VMULPS       352(SI), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y13, Y12, Y12
-	VPACKSSDW    Y8, Y14, Y8
-	VPACKSSWB    Y8, Y12, Y12
-	VPMAXSB      Y3, Y12, Y12
-	VPERMD       Y12, Y4, Y12
-	VPSHUFD      $0xff, X7, X7
-	VBROADCASTSS X7, Y7
-	VMULPS       384(SI), Y7, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       416(SI), Y7, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       448(SI), Y7, Y14
-	VCVTPS2DQ    Y14, Y14
-	VMULPS       480(SI), Y7, Y7
-	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y13, Y8, Y8
-	VPACKSSDW    Y7, Y14, Y7
-	VPACKSSWB    Y7, Y8, Y8
-	VPMAXSB      Y3, Y8, Y8
-	VPERMD       Y8, Y4, Y8
-	VPMADDUBSW   Y10, Y5, Y7
-	VPMADDWD     Y6, Y7, Y7
-	VPMADDUBSW   Y11, Y5, Y13
-	VPMADDWD     Y6, Y13, Y13
-	VPMADDUBSW   Y12, Y5, Y14
-	VPMADDWD     Y6, Y14, Y14
-	VPMADDUBSW   Y8, Y5, Y15
-	VPMADDWD     Y6, Y15, Y15
-	VPHADDD      Y13, Y7, Y7
-	VPHADDD      Y15, Y14, Y13
-	VPHADDD      Y13, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X13
-	VPADDD       X13, X7, X13
-	VMOVDQU      Y10, (AX)
-	ADDQ         R10, AX
-	VMOVDQU      Y11, (AX)
-	ADDQ         R10, AX
-	VMOVDQU      Y12, (AX)
-	ADDQ         R10, AX
-	VMOVDQU      Y8, (AX)
-	ADDQ         R10, AX
-	VPXOR        X7, X7, X7
-	VPSUBD       X13, X7, X7
-	VPSLLD       $0x07, X7, X7
-	VMOVD        X9, (CX)(R9*4)
-	VMOVD        X13, (DX)(R9*4)
-	VMOVD        X7, (BX)(R9*4)
-	ADDQ         R8, R9
-	VPEXTRD      $0x01, X9, (CX)(R9*4)
-	VPEXTRD      $0x01, X13, (DX)(R9*4)
-	VPEXTRD      $0x01, X7, (BX)(R9*4)
-	ADDQ         R8, R9
-	VPEXTRD      $0x02, X9, (CX)(R9*4)
-	VPEXTRD      $0x02, X13, (DX)(R9*4)
-	VPEXTRD      $0x02, X7, (BX)(R9*4)
-	ADDQ         R8, R9
-	VPEXTRD      $0x03, X9, (CX)(R9*4)
-	VPEXTRD      $0x03, X13, (DX)(R9*4)
-	VPEXTRD      $0x03, X7, (BX)(R9*4)
-	ADDQ         R8, R9
-	ADDQ         $0x00000200, SI
-	SUBQ         $0x04, DI
-	JMP          loop4
-
-done4:
-loop1:
-	CMPQ         DI, $0x01
-	JLT          done1
-	VPAND        (SI), Y0, Y7
-	VPAND        32(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(SI), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPUNPCKLDQ   X8, X8, X7
-	VPUNPCKHDQ   X8, X8, X9
-	VPMAXUD      X9, X7, X7
-	VPUNPCKLDQ   X8, X8, X9
-	VPUNPCKHDQ   X8, X8, X8
-	VPMAXUD      X8, X9, X9
-	VPUNPCKLQDQ  X9, X7, X8
-	VPUNPCKHQDQ  X9, X7, X7
-	VPMAXUD      X7, X8, X8
-	VDIVPS       X8, X1, X7
-	VCMPPS       $0x12, X2, X7, X9
-	VANDPS       X9, X7, X7
-	VDIVPS       X1, X8, X8
-	VBROADCASTSS X7, Y7
-	VMULPS       (SI), Y7, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       32(SI), Y7, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       64(SI), Y7, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       96(SI), Y7, Y7
-	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y10, Y9, Y9
-	VPACKSSDW    Y7, Y11, Y7
-	VPACKSSWB    Y7, Y9, Y9
-	VPMAXSB      Y3, Y9, Y9
-	VPERMD       Y9, Y4, Y9
-	VPMADDUBSW   Y9, Y5, Y7
-	VPMADDWD     Y6, Y7, Y7
-	VPHADDD      Y7, Y7, Y10
-	VPHADDD      Y7, Y7, Y7
-	VPHADDD      Y7, Y10, Y10
-	VEXTRACTI128 $0x01, Y10, X7
-	VPADDD       X7, X10, X7
-	VMOVDQU      Y9, (AX)
-	ADDQ         R10, AX
-	VPXOR        X9, X9, X9
-	VPSUBD       X7, X9, X9
-	VPSLLD       $0x07, X9, X9
-	VMOVD        X8, (CX)(R9*4)
-	VMOVD        X7, (DX)(R9*4)
-	VMOVD        X9, (BX)(R9*4)
-	ADDQ         R8, R9
-	ADDQ         $0x00000080, SI
-	SUBQ         $0x01, DI
-	JMP          loop1
-
-done1:
-	VZEROUPPER
-	RET
-
-DATA quantMost<>+0(SB)/4, $0x42fe0000
-DATA quantMost<>+4(SB)/4, $0x42fe0000
-DATA quantMost<>+8(SB)/4, $0x42fe0000
-DATA quantMost<>+12(SB)/4, $0x42fe0000
-DATA quantMost<>+16(SB)/4, $0x42fe0000
-DATA quantMost<>+20(SB)/4, $0x42fe0000
-DATA quantMost<>+24(SB)/4, $0x42fe0000
-DATA quantMost<>+28(SB)/4, $0x42fe0000
-GLOBL quantMost<>(SB), RODATA|NOPTR, $32
-
-DATA maxFloat<>+0(SB)/4, $0x7f7fffff
-DATA maxFloat<>+4(SB)/4, $0x7f7fffff
-DATA maxFloat<>+8(SB)/4, $0x7f7fffff
-DATA maxFloat<>+12(SB)/4, $0x7f7fffff
-DATA maxFloat<>+16(SB)/4, $0x7f7fffff
-DATA maxFloat<>+20(SB)/4, $0x7f7fffff
-DATA maxFloat<>+24(SB)/4, $0x7f7fffff
-DATA maxFloat<>+28(SB)/4, $0x7f7fffff
-GLOBL maxFloat<>(SB), RODATA|NOPTR, $32
-
-DATA quantLeast<>+0(SB)/4, $0x81818181
-DATA quantLeast<>+4(SB)/4, $0x81818181
-DATA quantLeast<>+8(SB)/4, $0x81818181
-DATA quantLeast<>+12(SB)/4, $0x81818181
-DATA quantLeast<>+16(SB)/4, $0x81818181
-DATA quantLeast<>+20(SB)/4, $0x81818181
-DATA quantLeast<>+24(SB)/4, $0x81818181
-DATA quantLeast<>+28(SB)/4, $0x81818181
-GLOBL quantLeast<>(SB), RODATA|NOPTR, $32
-
-DATA packOrder<>+0(SB)/4, $0x00000000
-DATA packOrder<>+4(SB)/4, $0x00000004
-DATA packOrder<>+8(SB)/4, $0x00000001
-DATA packOrder<>+12(SB)/4, $0x00000005
-DATA packOrder<>+16(SB)/4, $0x00000002
-DATA packOrder<>+20(SB)/4, $0x00000006
-DATA packOrder<>+24(SB)/4, $0x00000003
-DATA packOrder<>+28(SB)/4, $0x00000007
-GLOBL packOrder<>(SB), RODATA|NOPTR, $32
-
-DATA ones<>+0(SB)/4, $0x01010101
-DATA ones<>+4(SB)/4, $0x01010101
-DATA ones<>+8(SB)/4, $0x01010101
-DATA ones<>+12(SB)/4, $0x01010101
-DATA ones<>+16(SB)/4, $0x01010101
-DATA ones<>+20(SB)/4, $0x01010101
-DATA ones<>+24(SB)/4, $0x01010101
-DATA ones<>+28(SB)/4, $0x01010101
-GLOBL ones<>(SB), RODATA|NOPTR, $32
-
-DATA wordOnes<>+0(SB)/4, $0x00010001
-DATA wordOnes<>+4(SB)/4, $0x00010001
-DATA wordOnes<>+8(SB)/4, $0x00010001
-DATA wordOnes<>+12(SB)/4, $0x00010001
-DATA wordOnes<>+16(SB)/4, $0x00010001
-DATA wordOnes<>+20(SB)/4, $0x00010001
-DATA wordOnes<>+24(SB)/4, $0x00010001
-DATA wordOnes<>+28(SB)/4, $0x00010001
-GLOBL wordOnes<>(SB), RODATA|NOPTR, $32
-
 // func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
 // Requires: AVX, AVX2, F16C
 TEXT ·StoreGroups(SB), NOSPLIT, $0-32
@@ -1140,9 +840,9 @@ TEXT ·StoreGroups(SB), NOSPLIT, $0-32
 	VBROADCASTSS one<>+0(SB), X5
 	VBROADCASTSS quietNaN<>+0(SB), X6
 
-loop4:
+group4:
 	CMPQ         BX, $0x04
-	JLT          done4
+	JLT          groupDone4
 	VPAND        (DX), Y0, Y7
 	VPAND        32(DX), Y0, Y8
 	VPMAXUD      Y8, Y7, Y7
@@ -1264,12 +964,12 @@ loop4:
 	ADDQ         $0x80, AX
 	ADDQ         $0x00000200, DX
 	SUBQ         $0x04, BX
-	JMP          loop4
+	JMP          group4
 
-done4:
-loop1:
+groupDone4:
+group1:
 	CMPQ         BX, $0x01
-	JLT          done1
+	JLT          groupDone1
 	VPAND        (DX), Y0, Y7
 	VPAND        32(DX), Y0, Y8
 	VPMAXUD      Y8, Y7, Y7
@@ -1316,11 +1016,51 @@ loop1:
 	ADDQ         $0x20, AX
 	ADDQ         $0x00000080, DX
 	SUBQ         $0x01, BX
-	JMP          loop1
+	JMP          group1
 
-done1:
+groupDone1:
 	VZEROUPPER
 	RET
+
+DATA quantMost<>+0(SB)/4, $0x42fe0000
+DATA quantMost<>+4(SB)/4, $0x42fe0000
+DATA quantMost<>+8(SB)/4, $0x42fe0000
+DATA quantMost<>+12(SB)/4, $0x42fe0000
+DATA quantMost<>+16(SB)/4, $0x42fe0000
+DATA quantMost<>+20(SB)/4, $0x42fe0000
+DATA quantMost<>+24(SB)/4, $0x42fe0000
+DATA quantMost<>+28(SB)/4, $0x42fe0000
+GLOBL quantMost<>(SB), RODATA|NOPTR, $32
+
+DATA maxFloat<>+0(SB)/4, $0x7f7fffff
+DATA maxFloat<>+4(SB)/4, $0x7f7fffff
+DATA maxFloat<>+8(SB)/4, $0x7f7fffff
+DATA maxFloat<>+12(SB)/4, $0x7f7fffff
+DATA maxFloat<>+16(SB)/4, $0x7f7fffff
+DATA maxFloat<>+20(SB)/4, $0x7f7fffff
+DATA maxFloat<>+24(SB)/4, $0x7f7fffff
+DATA maxFloat<>+28(SB)/4, $0x7f7fffff
+GLOBL maxFloat<>(SB), RODATA|NOPTR, $32
+
+DATA quantLeast<>+0(SB)/4, $0x81818181
+DATA quantLeast<>+4(SB)/4, $0x81818181
+DATA quantLeast<>+8(SB)/4, $0x81818181
+DATA quantLeast<>+12(SB)/4, $0x81818181
+DATA quantLeast<>+16(SB)/4, $0x81818181
+DATA quantLeast<>+20(SB)/4, $0x81818181
+DATA quantLeast<>+24(SB)/4, $0x81818181
+DATA quantLeast<>+28(SB)/4, $0x81818181
+GLOBL quantLeast<>(SB), RODATA|NOPTR, $32
+
+DATA packOrder<>+0(SB)/4, $0x00000000
+DATA packOrder<>+4(SB)/4, $0x00000004
+DATA packOrder<>+8(SB)/4, $0x00000001
+DATA packOrder<>+12(SB)/4, $0x00000005
+DATA packOrder<>+16(SB)/4, $0x00000002
+DATA packOrder<>+20(SB)/4, $0x00000006
+DATA packOrder<>+24(SB)/4, $0x00000003
+DATA packOrder<>+28(SB)/4, $0x00000007
+GLOBL packOrder<>(SB), RODATA|NOPTR, $32
 
 DATA quietNaN<>+0(SB)/4, $0x7fc00000
 DATA quietNaN<>+4(SB)/4, $0x7fc00000
@@ -1414,6 +1154,296 @@ loop:
 	JLT       loop
 	VZEROUPPER
 	RET
+
+// func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int, scratch *[96]float32)
+// Requires: AVX, AVX2
+TEXT ·Quantise(SB), NOSPLIT, $0-64
+	MOVQ         quant+0(FP), AX
+	MOVQ         x+32(FP), CX
+	MOVQ         blocks+40(FP), DX
+	MOVQ         stride+48(FP), BX
+	MOVQ         scratch+56(FP), SI
+	VBROADCASTSS magnitude<>+0(SB), Y0
+	VBROADCASTSS quantMost<>+0(SB), X1
+	VBROADCASTSS maxFloat<>+0(SB), X1
+	VBROADCASTSS quantLeast<>+0(SB), Y1
+	VMOVUPS      packOrder<>+0(SB), Y2
+	MOVQ         DX, DI
+	XORQ         R8, R8
+
+max4:
+	CMPQ         DI, $0x04
+	JLT          maxDone4
+	VPAND        (CX), Y0, Y3
+	VPAND        32(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        64(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        96(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPMAXUD      X4, X3, X4
+	VPAND        128(CX), Y0, Y3
+	VPAND        160(CX), Y0, Y5
+	VPMAXUD      Y5, Y3, Y3
+	VPAND        192(CX), Y0, Y5
+	VPMAXUD      Y5, Y3, Y3
+	VPAND        224(CX), Y0, Y5
+	VPMAXUD      Y5, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X5
+	VPMAXUD      X5, X3, X5
+	VPAND        256(CX), Y0, Y3
+	VPAND        288(CX), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VPAND        320(CX), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VPAND        352(CX), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X6
+	VPMAXUD      X6, X3, X6
+	VPAND        384(CX), Y0, Y3
+	VPAND        416(CX), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VPAND        448(CX), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VPAND        480(CX), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X7
+	VPMAXUD      X7, X3, X7
+	VPUNPCKLDQ   X5, X4, X3
+	VPUNPCKHDQ   X5, X4, X4
+	VPMAXUD      X4, X3, X3
+	VPUNPCKLDQ   X7, X6, X4
+	VPUNPCKHDQ   X7, X6, X5
+	VPMAXUD      X5, X4, X4
+	VPUNPCKLQDQ  X4, X3, X5
+	VPUNPCKHQDQ  X4, X3, X3
+	VPMAXUD      X3, X5, X5
+	VMOVDQU      X5, (SI)(R8*4)
+	ADDQ         $0x04, R8
+	ADDQ         $0x00000200, CX
+	SUBQ         $0x04, DI
+	JMP          max4
+
+maxDone4:
+max1:
+	CMPQ         DI, $0x01
+	JLT          maxDone1
+	VPAND        (CX), Y0, Y3
+	VPAND        32(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        64(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        96(CX), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPMAXUD      X4, X3, X4
+	VPUNPCKLDQ   X4, X4, X3
+	VPUNPCKHDQ   X4, X4, X5
+	VPMAXUD      X5, X3, X3
+	VPUNPCKLDQ   X4, X4, X5
+	VPUNPCKHDQ   X4, X4, X4
+	VPMAXUD      X4, X5, X5
+	VPUNPCKLQDQ  X5, X3, X4
+	VPUNPCKHQDQ  X5, X3, X3
+	VPMAXUD      X3, X4, X4
+	VMOVD        X4, (SI)(R8*4)
+	ADDQ         $0x01, R8
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x01, DI
+	JMP          max1
+
+maxDone1:
+	VBROADCASTSS quantMost<>+0(SB), Y0
+	VBROADCASTSS maxFloat<>+0(SB), Y3
+	XORQ         CX, CX
+
+scale:
+	VMOVUPS      (SI)(CX*4), Y4
+	VMOVUPS      32(SI)(CX*4), Y5
+	VDIVPS       Y4, Y0, Y6
+	VDIVPS       Y5, Y0, Y7
+	VCMPPS       $0x12, Y3, Y6, Y8
+	VCMPPS       $0x12, Y3, Y7, Y9
+	VANDPS       Y8, Y6, Y6
+	VANDPS       Y9, Y7, Y7
+	VDIVPS       Y0, Y4, Y4
+	VDIVPS       Y0, Y5, Y5
+	VMOVUPS      Y6, (SI)(CX*4)
+	VMOVUPS      Y7, 32(SI)(CX*4)
+	VMOVUPS      Y4, 128(SI)(CX*4)
+	VMOVUPS      Y5, 160(SI)(CX*4)
+	ADDQ         $0x10, CX
+	CMPQ         CX, DX
+	JLT          scale
+	VBROADCASTSS ones<>+0(SB), Y0
+	VBROADCASTSS wordOnes<>+0(SB), Y3
+	MOVQ         BX, R9
+	SHLQ         $0x05, R9
+	MOVQ         x+32(FP), CX
+	MOVQ         DX, DI
+	XORQ         R8, R8
+
+quant4:
+	CMPQ         DI, $0x04
+	JLT          quantDone4
+	VBROADCASTSS (SI)(R8*4), Y4
+	VMULPS       (CX), Y4, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMULPS       32(CX), Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       64(CX), Y4, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       96(CX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y6, Y5, Y5
+	VPACKSSDW    Y4, Y7, Y4
+	VPACKSSWB    Y4, Y5, Y5
+	VPMAXSB      Y1, Y5, Y5
+	VPERMD       Y5, Y2, Y5
+	VBROADCASTSS 4(SI)(R8*4), Y4
+	VMULPS       128(CX), Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       160(CX), Y4, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       192(CX), Y4, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       224(CX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y7, Y6, Y6
+	VPACKSSDW    Y4, Y8, Y4
+	VPACKSSWB    Y4, Y6, Y6
+	VPMAXSB      Y1, Y6, Y6
+	VPERMD       Y6, Y2, Y6
+	VBROADCASTSS 8(SI)(R8*4), Y4
+	VMULPS       256(CX), Y4, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       288(CX), Y4, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       320(CX), Y4, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       352(CX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y8, Y7, Y7
+	VPACKSSDW    Y4, Y9, Y4
+	VPACKSSWB    Y4, Y7, Y7
+	VPMAXSB      Y1, Y7, Y7
+	VPERMD       Y7, Y2, Y7
+	VBROADCASTSS 12(SI)(R8*4), Y4
+	VMULPS       384(CX), Y4, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       416(CX), Y4, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       448(CX), Y4, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       480(CX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y9, Y8, Y8
+	VPACKSSDW    Y4, Y10, Y4
+	VPACKSSWB    Y4, Y8, Y8
+	VPMAXSB      Y1, Y8, Y8
+	VPERMD       Y8, Y2, Y8
+	VMOVDQU      Y5, (AX)
+	ADDQ         R9, AX
+	VMOVDQU      Y6, (AX)
+	ADDQ         R9, AX
+	VMOVDQU      Y7, (AX)
+	ADDQ         R9, AX
+	VMOVDQU      Y8, (AX)
+	ADDQ         R9, AX
+	VPMADDUBSW   Y5, Y0, Y4
+	VPMADDWD     Y3, Y4, Y4
+	VPMADDUBSW   Y6, Y0, Y5
+	VPMADDWD     Y3, Y5, Y5
+	VPMADDUBSW   Y7, Y0, Y6
+	VPMADDWD     Y3, Y6, Y6
+	VPMADDUBSW   Y8, Y0, Y7
+	VPMADDWD     Y3, Y7, Y7
+	VPHADDD      Y5, Y4, Y4
+	VPHADDD      Y7, Y6, Y5
+	VPHADDD      Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPADDD       X5, X4, X5
+	VMOVDQU      X5, 256(SI)(R8*4)
+	ADDQ         $0x04, R8
+	ADDQ         $0x00000200, CX
+	SUBQ         $0x04, DI
+	JMP          quant4
+
+quantDone4:
+quant1:
+	CMPQ         DI, $0x01
+	JLT          quantDone1
+	VBROADCASTSS (SI)(R8*4), Y4
+	VMULPS       (CX), Y4, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMULPS       32(CX), Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       64(CX), Y4, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       96(CX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y6, Y5, Y5
+	VPACKSSDW    Y4, Y7, Y4
+	VPACKSSWB    Y4, Y5, Y5
+	VPMAXSB      Y1, Y5, Y5
+	VPERMD       Y5, Y2, Y5
+	VMOVDQU      Y5, (AX)
+	ADDQ         R9, AX
+	VPMADDUBSW   Y5, Y0, Y4
+	VPMADDWD     Y3, Y4, Y4
+	VPHADDD      Y4, Y4, Y5
+	VPHADDD      Y4, Y4, Y4
+	VPHADDD      Y4, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X4
+	VPADDD       X4, X5, X4
+	VMOVD        X4, 256(SI)(R8*4)
+	ADDQ         $0x01, R8
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x01, DI
+	JMP          quant1
+
+quantDone1:
+	MOVQ scale+8(FP), AX
+	MOVQ sum+16(FP), CX
+	MOVQ start+24(FP), DI
+	XORQ R9, R9
+	XORQ R8, R8
+
+scatter:
+	MOVL 128(SI)(R8*4), R10
+	MOVL R10, (AX)(R9*4)
+	MOVL 256(SI)(R8*4), R10
+	MOVL R10, (CX)(R9*4)
+	SHLL $0x07, R10
+	NEGL R10
+	MOVL R10, (DI)(R9*4)
+	ADDQ BX, R9
+	INCQ R8
+	CMPQ R8, DX
+	JLT  scatter
+	VZEROUPPER
+	RET
+
+DATA ones<>+0(SB)/4, $0x01010101
+DATA ones<>+4(SB)/4, $0x01010101
+DATA ones<>+8(SB)/4, $0x01010101
+DATA ones<>+12(SB)/4, $0x01010101
+DATA ones<>+16(SB)/4, $0x01010101
+DATA ones<>+20(SB)/4, $0x01010101
+DATA ones<>+24(SB)/4, $0x01010101
+DATA ones<>+28(SB)/4, $0x01010101
+GLOBL ones<>(SB), RODATA|NOPTR, $32
+
+DATA wordOnes<>+0(SB)/4, $0x00010001
+DATA wordOnes<>+4(SB)/4, $0x00010001
+DATA wordOnes<>+8(SB)/4, $0x00010001
+DATA wordOnes<>+12(SB)/4, $0x00010001
+DATA wordOnes<>+16(SB)/4, $0x00010001
+DATA wordOnes<>+20(SB)/4, $0x00010001
+DATA wordOnes<>+24(SB)/4, $0x00010001
+DATA wordOnes<>+28(SB)/4, $0x00010001
+GLOBL wordOnes<>(SB), RODATA|NOPTR, $32
 
 // func UnpackQ8(dst *float32, panel *byte, lane int, blocks int)
 // Requires: AVX, AVX2, F16C

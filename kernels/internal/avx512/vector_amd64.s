@@ -88,7 +88,91 @@ TEXT ·Exp(SB), NOSPLIT, $0-16
 	VBROADCASTSS expCoef0<>+0(SB), Z11
 	XORQ         DX, DX
 
-loop:
+many:
+	LEAQ        48(DX), BX
+	CMPQ        BX, CX
+	JGT         few
+	VMOVUPS     (AX)(DX*4), Z12
+	VMOVUPS     64(AX)(DX*4), Z13
+	VMOVUPS     128(AX)(DX*4), Z14
+	VCMPPS      $0x15, Z0, Z12, K1
+	VCMPPS      $0x15, Z0, Z13, K2
+	VCMPPS      $0x15, Z0, Z14, K3
+	VMINPS      Z12, Z5, Z12
+	VMINPS      Z13, Z5, Z13
+	VMINPS      Z14, Z5, Z14
+	VMULPS      Z1, Z12, Z15
+	VMULPS      Z1, Z13, Z16
+	VMULPS      Z1, Z14, Z17
+	VRNDSCALEPS $0x08, Z15, Z15
+	VRNDSCALEPS $0x08, Z16, Z16
+	VRNDSCALEPS $0x08, Z17, Z17
+	VMULPS      Z2, Z15, Z18
+	VMULPS      Z2, Z16, Z19
+	VMULPS      Z2, Z17, Z20
+	VSUBPS      Z18, Z12, Z12
+	VSUBPS      Z19, Z13, Z13
+	VSUBPS      Z20, Z14, Z14
+	VMULPS      Z3, Z15, Z18
+	VMULPS      Z3, Z16, Z19
+	VMULPS      Z3, Z17, Z20
+	VSUBPS      Z18, Z12, Z12
+	VSUBPS      Z19, Z13, Z13
+	VSUBPS      Z20, Z14, Z14
+	VMULPS      Z6, Z12, Z21
+	VMULPS      Z6, Z13, Z22
+	VMULPS      Z6, Z14, Z23
+	VADDPS      Z7, Z21, Z21
+	VADDPS      Z7, Z22, Z22
+	VADDPS      Z7, Z23, Z23
+	VMULPS      Z12, Z21, Z21
+	VMULPS      Z13, Z22, Z22
+	VMULPS      Z14, Z23, Z23
+	VADDPS      Z8, Z21, Z21
+	VADDPS      Z8, Z22, Z22
+	VADDPS      Z8, Z23, Z23
+	VMULPS      Z12, Z21, Z21
+	VMULPS      Z13, Z22, Z22
+	VMULPS      Z14, Z23, Z23
+	VADDPS      Z9, Z21, Z21
+	VADDPS      Z9, Z22, Z22
+	VADDPS      Z9, Z23, Z23
+	VMULPS      Z12, Z21, Z21
+	VMULPS      Z13, Z22, Z22
+	VMULPS      Z14, Z23, Z23
+	VADDPS      Z10, Z21, Z21
+	VADDPS      Z10, Z22, Z22
+	VADDPS      Z10, Z23, Z23
+	VMULPS      Z12, Z21, Z21
+	VMULPS      Z13, Z22, Z22
+	VMULPS      Z14, Z23, Z23
+	VADDPS      Z11, Z21, Z21
+	VADDPS      Z11, Z22, Z22
+	VADDPS      Z11, Z23, Z23
+	VMULPS      Z12, Z12, Z18
+	VMULPS      Z13, Z13, Z19
+	VMULPS      Z14, Z14, Z20
+	VMULPS      Z18, Z21, Z21
+	VMULPS      Z19, Z22, Z22
+	VMULPS      Z20, Z23, Z23
+	VADDPS      Z12, Z21, Z21
+	VADDPS      Z13, Z22, Z22
+	VADDPS      Z14, Z23, Z23
+	VADDPS      Z4, Z21, Z21
+	VADDPS      Z4, Z22, Z22
+	VADDPS      Z4, Z23, Z23
+	VSCALEFPS.Z Z15, Z21, K1, Z21
+	VSCALEFPS.Z Z16, Z22, K2, Z22
+	VSCALEFPS.Z Z17, Z23, K3, Z23
+	VMOVUPS     Z21, (AX)(DX*4)
+	VMOVUPS     Z22, 64(AX)(DX*4)
+	VMOVUPS     Z23, 128(AX)(DX*4)
+	MOVQ        BX, DX
+	JMP         many
+
+few:
+	CMPQ        DX, CX
+	JGE         done
 	VMOVUPS     (AX)(DX*4), Z12
 	VCMPPS      $0x15, Z0, Z12, K1
 	VMINPS      Z12, Z5, Z12
@@ -115,8 +199,9 @@ loop:
 	VSCALEFPS.Z Z13, Z15, K1, Z15
 	VMOVUPS     Z15, (AX)(DX*4)
 	ADDQ        $0x10, DX
-	CMPQ        DX, CX
-	JLT         loop
+	JMP         few
+
+done:
 	VZEROUPPER
 	RET
 
@@ -357,7 +442,112 @@ TEXT ·GELU(SB), NOSPLIT, $0-16
 	VBROADCASTSS geluCubic<>+0(SB), Z13
 	XORQ         DX, DX
 
-loop:
+many:
+	LEAQ        48(DX), BX
+	CMPQ        BX, CX
+	JGT         few
+	VMOVUPS     (AX)(DX*4), Z14
+	VMOVUPS     64(AX)(DX*4), Z15
+	VMOVUPS     128(AX)(DX*4), Z16
+	VMULPS      Z14, Z14, Z17
+	VMULPS      Z15, Z15, Z18
+	VMULPS      Z16, Z16, Z19
+	VMULPS      Z13, Z17, Z17
+	VMULPS      Z13, Z18, Z18
+	VMULPS      Z13, Z19, Z19
+	VADDPS      Z4, Z17, Z17
+	VADDPS      Z4, Z18, Z18
+	VADDPS      Z4, Z19, Z19
+	VMULPS      Z12, Z14, Z20
+	VMULPS      Z12, Z15, Z21
+	VMULPS      Z12, Z16, Z22
+	VMULPS      Z17, Z20, Z20
+	VMULPS      Z18, Z21, Z21
+	VMULPS      Z19, Z22, Z22
+	VCMPPS      $0x15, Z0, Z20, K1
+	VCMPPS      $0x15, Z0, Z21, K2
+	VCMPPS      $0x15, Z0, Z22, K3
+	VMINPS      Z20, Z5, Z17
+	VMINPS      Z21, Z5, Z18
+	VMINPS      Z22, Z5, Z19
+	VMULPS      Z1, Z17, Z20
+	VMULPS      Z1, Z18, Z21
+	VMULPS      Z1, Z19, Z22
+	VRNDSCALEPS $0x08, Z20, Z20
+	VRNDSCALEPS $0x08, Z21, Z21
+	VRNDSCALEPS $0x08, Z22, Z22
+	VMULPS      Z2, Z20, Z23
+	VMULPS      Z2, Z21, Z24
+	VMULPS      Z2, Z22, Z25
+	VSUBPS      Z23, Z17, Z17
+	VSUBPS      Z24, Z18, Z18
+	VSUBPS      Z25, Z19, Z19
+	VMULPS      Z3, Z20, Z23
+	VMULPS      Z3, Z21, Z24
+	VMULPS      Z3, Z22, Z25
+	VSUBPS      Z23, Z17, Z17
+	VSUBPS      Z24, Z18, Z18
+	VSUBPS      Z25, Z19, Z19
+	VMULPS      Z6, Z17, Z26
+	VMULPS      Z6, Z18, Z27
+	VMULPS      Z6, Z19, Z28
+	VADDPS      Z7, Z26, Z26
+	VADDPS      Z7, Z27, Z27
+	VADDPS      Z7, Z28, Z28
+	VMULPS      Z17, Z26, Z26
+	VMULPS      Z18, Z27, Z27
+	VMULPS      Z19, Z28, Z28
+	VADDPS      Z8, Z26, Z26
+	VADDPS      Z8, Z27, Z27
+	VADDPS      Z8, Z28, Z28
+	VMULPS      Z17, Z26, Z26
+	VMULPS      Z18, Z27, Z27
+	VMULPS      Z19, Z28, Z28
+	VADDPS      Z9, Z26, Z26
+	VADDPS      Z9, Z27, Z27
+	VADDPS      Z9, Z28, Z28
+	VMULPS      Z17, Z26, Z26
+	VMULPS      Z18, Z27, Z27
+	VMULPS      Z19, Z28, Z28
+	VADDPS      Z10, Z26, Z26
+	VADDPS      Z10, Z27, Z27
+	VADDPS      Z10, Z28, Z28
+	VMULPS      Z17, Z26, Z26
+	VMULPS      Z18, Z27, Z27
+	VMULPS      Z19, Z28, Z28
+	VADDPS      Z11, Z26, Z26
+	VADDPS      Z11, Z27, Z27
+	VADDPS      Z11, Z28, Z28
+	VMULPS      Z17, Z17, Z23
+	VMULPS      Z18, Z18, Z24
+	VMULPS      Z19, Z19, Z25
+	VMULPS      Z23, Z26, Z26
+	VMULPS      Z24, Z27, Z27
+	VMULPS      Z25, Z28, Z28
+	VADDPS      Z17, Z26, Z26
+	VADDPS      Z18, Z27, Z27
+	VADDPS      Z19, Z28, Z28
+	VADDPS      Z4, Z26, Z26
+	VADDPS      Z4, Z27, Z27
+	VADDPS      Z4, Z28, Z28
+	VSCALEFPS.Z Z20, Z26, K1, Z26
+	VSCALEFPS.Z Z21, Z27, K2, Z27
+	VSCALEFPS.Z Z22, Z28, K3, Z28
+	VADDPS      Z4, Z26, Z26
+	VADDPS      Z4, Z27, Z27
+	VADDPS      Z4, Z28, Z28
+	VDIVPS      Z26, Z14, Z26
+	VDIVPS      Z27, Z15, Z27
+	VDIVPS      Z28, Z16, Z28
+	VMOVUPS     Z26, (AX)(DX*4)
+	VMOVUPS     Z27, 64(AX)(DX*4)
+	VMOVUPS     Z28, 128(AX)(DX*4)
+	MOVQ        BX, DX
+	JMP         many
+
+few:
+	CMPQ        DX, CX
+	JGE         done
 	VMOVUPS     (AX)(DX*4), Z14
 	VMULPS      Z14, Z14, Z15
 	VMULPS      Z13, Z15, Z15
@@ -391,8 +581,9 @@ loop:
 	VDIVPS      Z18, Z14, Z18
 	VMOVUPS     Z18, (AX)(DX*4)
 	ADDQ        $0x10, DX
-	CMPQ        DX, CX
-	JLT         loop
+	JMP         few
+
+done:
 	VZEROUPPER
 	RET
 
@@ -457,7 +648,129 @@ TEXT ·GELUErf(SB), NOSPLIT, $0-16
 	VBROADCASTSS erfcMax<>+0(SB), Z17
 	XORQ         DX, DX
 
-loop:
+many:
+	LEAQ        32(DX), BX
+	CMPQ        BX, CX
+	JGT         few
+	VMOVUPS     (AX)(DX*4), Z18
+	VMOVUPS     64(AX)(DX*4), Z19
+	VANDPS      Z12, Z18, Z20
+	VANDPS      Z12, Z19, Z21
+	VMULPS      Z14, Z20, Z20
+	VMULPS      Z14, Z21, Z21
+	VMINPS      Z20, Z17, Z20
+	VMINPS      Z21, Z17, Z21
+	VMULPS      Z15, Z20, Z22
+	VMULPS      Z15, Z21, Z23
+	VADDPS      Z4, Z22, Z24
+	VADDPS      Z4, Z23, Z25
+	VDIVPS      Z24, Z22, Z24
+	VDIVPS      Z25, Z23, Z25
+	VMULPS      erfcCoef8<>+0(SB), Z24, Z22
+	VMULPS      erfcCoef8<>+0(SB), Z25, Z23
+	VADDPS      erfcCoef7<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef7<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef6<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef6<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef5<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef5<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef4<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef4<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef3<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef3<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef2<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef2<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef1<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef1<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      erfcCoef0<>+0(SB), Z22, Z22
+	VADDPS      erfcCoef0<>+0(SB), Z23, Z23
+	VMULPS      Z24, Z22, Z22
+	VMULPS      Z25, Z23, Z23
+	VADDPS      Z4, Z22, Z22
+	VADDPS      Z4, Z23, Z23
+	VMULPS      Z20, Z20, Z20
+	VMULPS      Z21, Z21, Z21
+	VXORPS      Z13, Z20, Z20
+	VXORPS      Z13, Z21, Z21
+	VCMPPS      $0x15, Z0, Z20, K1
+	VCMPPS      $0x15, Z0, Z21, K2
+	VMINPS      Z20, Z5, Z20
+	VMINPS      Z21, Z5, Z21
+	VMULPS      Z1, Z20, Z24
+	VMULPS      Z1, Z21, Z25
+	VRNDSCALEPS $0x08, Z24, Z24
+	VRNDSCALEPS $0x08, Z25, Z25
+	VMULPS      Z2, Z24, Z26
+	VMULPS      Z2, Z25, Z27
+	VSUBPS      Z26, Z20, Z20
+	VSUBPS      Z27, Z21, Z21
+	VMULPS      Z3, Z24, Z26
+	VMULPS      Z3, Z25, Z27
+	VSUBPS      Z26, Z20, Z20
+	VSUBPS      Z27, Z21, Z21
+	VMULPS      Z6, Z20, Z28
+	VMULPS      Z6, Z21, Z29
+	VADDPS      Z7, Z28, Z28
+	VADDPS      Z7, Z29, Z29
+	VMULPS      Z20, Z28, Z28
+	VMULPS      Z21, Z29, Z29
+	VADDPS      Z8, Z28, Z28
+	VADDPS      Z8, Z29, Z29
+	VMULPS      Z20, Z28, Z28
+	VMULPS      Z21, Z29, Z29
+	VADDPS      Z9, Z28, Z28
+	VADDPS      Z9, Z29, Z29
+	VMULPS      Z20, Z28, Z28
+	VMULPS      Z21, Z29, Z29
+	VADDPS      Z10, Z28, Z28
+	VADDPS      Z10, Z29, Z29
+	VMULPS      Z20, Z28, Z28
+	VMULPS      Z21, Z29, Z29
+	VADDPS      Z11, Z28, Z28
+	VADDPS      Z11, Z29, Z29
+	VMULPS      Z20, Z20, Z26
+	VMULPS      Z21, Z21, Z27
+	VMULPS      Z26, Z28, Z28
+	VMULPS      Z27, Z29, Z29
+	VADDPS      Z20, Z28, Z28
+	VADDPS      Z21, Z29, Z29
+	VADDPS      Z4, Z28, Z28
+	VADDPS      Z4, Z29, Z29
+	VSCALEFPS.Z Z24, Z28, K1, Z28
+	VSCALEFPS.Z Z25, Z29, K2, Z29
+	VMULPS      Z22, Z28, Z28
+	VMULPS      Z23, Z29, Z29
+	VXORPS      Z20, Z20, Z20
+	VCMPPS      $0x15, Z20, Z18, K1
+	VSUBPS      Z28, Z16, K1, Z28
+	VCMPPS      $0x15, Z20, Z19, K1
+	VSUBPS      Z29, Z16, K1, Z29
+	VMULPS      Z15, Z18, Z18
+	VMULPS      Z15, Z19, Z19
+	VMULPS      Z28, Z18, Z18
+	VMULPS      Z29, Z19, Z19
+	VMOVUPS     Z18, (AX)(DX*4)
+	VMOVUPS     Z19, 64(AX)(DX*4)
+	MOVQ        BX, DX
+	JMP         many
+
+few:
+	CMPQ        DX, CX
+	JGE         done
 	VMOVUPS     (AX)(DX*4), Z18
 	VANDPS      Z12, Z18, Z19
 	VMULPS      Z14, Z19, Z19
@@ -516,8 +829,9 @@ loop:
 	VMULPS      Z23, Z18, Z18
 	VMOVUPS     Z18, (AX)(DX*4)
 	ADDQ        $0x10, DX
-	CMPQ        DX, CX
-	JLT         loop
+	JMP         few
+
+done:
 	VZEROUPPER
 	RET
 
@@ -900,295 +1214,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·Quantise(SB), NOSPLIT, $0-56
-	MOVQ         quant+0(FP), AX
-	MOVQ         scale+8(FP), CX
-	MOVQ         sum+16(FP), DX
-	MOVQ         start+24(FP), BX
-	MOVQ         x+32(FP), SI
-	MOVQ         blocks+40(FP), DI
-	MOVQ         stride+48(FP), R8
-	VBROADCASTSS magnitude<>+0(SB), Z0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X2
-	VBROADCASTSS quantLeast<>+0(SB), Z3
-	VMOVUPS      packOrder<>+0(SB), Z4
-	VBROADCASTSS ones<>+0(SB), Z5
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	SHLQ         $0x05, R10
-
-loop4:
-	CMPQ          DI, $0x04
-	JLT           done4
-	VPANDD        (SI), Z0, Z6
-	VPANDD        64(SI), Z0, Z7
-	VPMAXUD       Z7, Z6, Z6
-	VEXTRACTI64X4 $0x01, Z6, Y7
-	VPMAXUD       Y6, Y7, Y7
-	VEXTRACTI128  $0x01, Y7, X6
-	VPMAXUD       X6, X7, X6
-	VPANDD        128(SI), Z0, Z7
-	VPANDD        192(SI), Z0, Z11
-	VPMAXUD       Z11, Z7, Z7
-	VEXTRACTI64X4 $0x01, Z7, Y11
-	VPMAXUD       Y7, Y11, Y11
-	VEXTRACTI128  $0x01, Y11, X7
-	VPMAXUD       X7, X11, X7
-	VPANDD        256(SI), Z0, Z11
-	VPANDD        320(SI), Z0, Z12
-	VPMAXUD       Z12, Z11, Z11
-	VEXTRACTI64X4 $0x01, Z11, Y12
-	VPMAXUD       Y11, Y12, Y12
-	VEXTRACTI128  $0x01, Y12, X11
-	VPMAXUD       X11, X12, X11
-	VPANDD        384(SI), Z0, Z12
-	VPANDD        448(SI), Z0, Z13
-	VPMAXUD       Z13, Z12, Z12
-	VEXTRACTI64X4 $0x01, Z12, Y13
-	VPMAXUD       Y12, Y13, Y13
-	VEXTRACTI128  $0x01, Y13, X12
-	VPMAXUD       X12, X13, X12
-	VPUNPCKLDQ    X7, X6, X13
-	VPUNPCKHDQ    X7, X6, X6
-	VPMAXUD       X6, X13, X13
-	VPUNPCKLDQ    X12, X11, X6
-	VPUNPCKHDQ    X12, X11, X7
-	VPMAXUD       X7, X6, X6
-	VPUNPCKLQDQ   X6, X13, X7
-	VPUNPCKHQDQ   X6, X13, X13
-	VPMAXUD       X13, X7, X7
-	VDIVPS        X7, X1, X6
-	VCMPPS        $0x12, X2, X6, X11
-	VANDPS        X11, X6, X6
-	VDIVPS        X1, X7, X7
-	VBROADCASTSS  X6, Z11
-	VMULPS        (SI), Z11, Z12
-	VCVTPS2DQ     Z12, Z12
-	VMULPS        64(SI), Z11, Z11
-	VCVTPS2DQ     Z11, Z11
-	VPSHUFD       $0x55, X6, X13
-	VBROADCASTSS  X13, Z13
-	VMULPS        128(SI), Z13, Z14
-	VCVTPS2DQ     Z14, Z14
-	VMULPS        192(SI), Z13, Z13
-	VCVTPS2DQ     Z13, Z13
-	VPACKSSDW     Z11, Z12, Z11
-	VPACKSSDW     Z13, Z14, Z12
-	VPACKSSWB     Z12, Z11, Z11
-	VPMAXSB       Z3, Z11, Z11
-	VPERMD        Z11, Z4, Z11
-	VPSHUFD       $0xaa, X6, X12
-	VBROADCASTSS  X12, Z12
-	VMULPS        256(SI), Z12, Z13
-	VCVTPS2DQ     Z13, Z13
-	VMULPS        320(SI), Z12, Z12
-	VCVTPS2DQ     Z12, Z12
-	VPSHUFD       $0xff, X6, X6
-	VBROADCASTSS  X6, Z6
-	VMULPS        384(SI), Z6, Z14
-	VCVTPS2DQ     Z14, Z14
-	VMULPS        448(SI), Z6, Z6
-	VCVTPS2DQ     Z6, Z6
-	VPACKSSDW     Z12, Z13, Z12
-	VPACKSSDW     Z6, Z14, Z6
-	VPACKSSWB     Z6, Z12, Z12
-	VPMAXSB       Z3, Z12, Z12
-	VPERMD        Z12, Z4, Z12
-	VPXORD        Z8, Z8, Z8
-	VPDPBUSD      Z11, Z5, Z8
-	VPXORD        Z9, Z9, Z9
-	VPDPBUSD      Z12, Z5, Z9
-	VEXTRACTI64X4 $0x01, Z8, Y6
-	VEXTRACTI64X4 $0x01, Z9, Y13
-	VPHADDD       Y6, Y8, Y6
-	VPHADDD       Y13, Y9, Y13
-	VPHADDD       Y13, Y6, Y6
-	VEXTRACTI128  $0x01, Y6, X13
-	VPADDD        X13, X6, X13
-	VEXTRACTI64X4 $0x01, Z11, Y6
-	VEXTRACTI64X4 $0x01, Z12, Y14
-	VMOVDQU       Y11, (AX)
-	ADDQ          R10, AX
-	VMOVDQU       Y6, (AX)
-	ADDQ          R10, AX
-	VMOVDQU       Y12, (AX)
-	ADDQ          R10, AX
-	VMOVDQU       Y14, (AX)
-	ADDQ          R10, AX
-	VPXOR         X6, X6, X6
-	VPSUBD        X13, X6, X6
-	VPSLLD        $0x07, X6, X6
-	VMOVD         X7, (CX)(R9*4)
-	VMOVD         X13, (DX)(R9*4)
-	VMOVD         X6, (BX)(R9*4)
-	ADDQ          R8, R9
-	VPEXTRD       $0x01, X7, (CX)(R9*4)
-	VPEXTRD       $0x01, X13, (DX)(R9*4)
-	VPEXTRD       $0x01, X6, (BX)(R9*4)
-	ADDQ          R8, R9
-	VPEXTRD       $0x02, X7, (CX)(R9*4)
-	VPEXTRD       $0x02, X13, (DX)(R9*4)
-	VPEXTRD       $0x02, X6, (BX)(R9*4)
-	ADDQ          R8, R9
-	VPEXTRD       $0x03, X7, (CX)(R9*4)
-	VPEXTRD       $0x03, X13, (DX)(R9*4)
-	VPEXTRD       $0x03, X6, (BX)(R9*4)
-	ADDQ          R8, R9
-	ADDQ          $0x00000200, SI
-	SUBQ          $0x04, DI
-	JMP           loop4
-
-done4:
-loop1:
-	CMPQ          DI, $0x01
-	JLT           done1
-	VPANDD        (SI), Z0, Z6
-	VPANDD        64(SI), Z0, Z7
-	VPMAXUD       Z7, Z6, Z6
-	VEXTRACTI64X4 $0x01, Z6, Y7
-	VPMAXUD       Y6, Y7, Y7
-	VEXTRACTI128  $0x01, Y7, X6
-	VPMAXUD       X6, X7, X6
-	VPUNPCKLDQ    X6, X6, X7
-	VPUNPCKHDQ    X6, X6, X8
-	VPMAXUD       X8, X7, X7
-	VPUNPCKLDQ    X6, X6, X8
-	VPUNPCKHDQ    X6, X6, X6
-	VPMAXUD       X6, X8, X8
-	VPUNPCKLQDQ   X8, X7, X6
-	VPUNPCKHQDQ   X8, X7, X7
-	VPMAXUD       X7, X6, X6
-	VDIVPS        X6, X1, X7
-	VCMPPS        $0x12, X2, X7, X8
-	VANDPS        X8, X7, X7
-	VDIVPS        X1, X6, X6
-	VBROADCASTSS  X7, Z7
-	VMULPS        (SI), Z7, Z8
-	VCVTPS2DQ     Z8, Z8
-	VMULPS        64(SI), Z7, Z7
-	VCVTPS2DQ     Z7, Z7
-	VPACKSSDW     Z7, Z8, Z9
-	VPACKSSDW     Z7, Z8, Z7
-	VPACKSSWB     Z7, Z9, Z9
-	VPMAXSB       Z3, Z9, Z9
-	VPERMD        Z9, Z4, Z9
-	VPXORD        Z10, Z10, Z10
-	VPDPBUSD      Z9, Z5, Z10
-	VPHADDD       Y10, Y10, Y7
-	VPHADDD       Y10, Y10, Y8
-	VPHADDD       Y8, Y7, Y7
-	VEXTRACTI128  $0x01, Y7, X8
-	VPADDD        X8, X7, X8
-	VMOVDQU       Y9, (AX)
-	ADDQ          R10, AX
-	VPXOR         X7, X7, X7
-	VPSUBD        X8, X7, X7
-	VPSLLD        $0x07, X7, X7
-	VMOVD         X6, (CX)(R9*4)
-	VMOVD         X8, (DX)(R9*4)
-	VMOVD         X7, (BX)(R9*4)
-	ADDQ          R8, R9
-	ADDQ          $0x00000080, SI
-	SUBQ          $0x01, DI
-	JMP           loop1
-
-done1:
-	VZEROUPPER
-	RET
-
-DATA quantMost<>+0(SB)/4, $0x42fe0000
-DATA quantMost<>+4(SB)/4, $0x42fe0000
-DATA quantMost<>+8(SB)/4, $0x42fe0000
-DATA quantMost<>+12(SB)/4, $0x42fe0000
-DATA quantMost<>+16(SB)/4, $0x42fe0000
-DATA quantMost<>+20(SB)/4, $0x42fe0000
-DATA quantMost<>+24(SB)/4, $0x42fe0000
-DATA quantMost<>+28(SB)/4, $0x42fe0000
-DATA quantMost<>+32(SB)/4, $0x42fe0000
-DATA quantMost<>+36(SB)/4, $0x42fe0000
-DATA quantMost<>+40(SB)/4, $0x42fe0000
-DATA quantMost<>+44(SB)/4, $0x42fe0000
-DATA quantMost<>+48(SB)/4, $0x42fe0000
-DATA quantMost<>+52(SB)/4, $0x42fe0000
-DATA quantMost<>+56(SB)/4, $0x42fe0000
-DATA quantMost<>+60(SB)/4, $0x42fe0000
-GLOBL quantMost<>(SB), RODATA|NOPTR, $64
-
-DATA maxFloat<>+0(SB)/4, $0x7f7fffff
-DATA maxFloat<>+4(SB)/4, $0x7f7fffff
-DATA maxFloat<>+8(SB)/4, $0x7f7fffff
-DATA maxFloat<>+12(SB)/4, $0x7f7fffff
-DATA maxFloat<>+16(SB)/4, $0x7f7fffff
-DATA maxFloat<>+20(SB)/4, $0x7f7fffff
-DATA maxFloat<>+24(SB)/4, $0x7f7fffff
-DATA maxFloat<>+28(SB)/4, $0x7f7fffff
-DATA maxFloat<>+32(SB)/4, $0x7f7fffff
-DATA maxFloat<>+36(SB)/4, $0x7f7fffff
-DATA maxFloat<>+40(SB)/4, $0x7f7fffff
-DATA maxFloat<>+44(SB)/4, $0x7f7fffff
-DATA maxFloat<>+48(SB)/4, $0x7f7fffff
-DATA maxFloat<>+52(SB)/4, $0x7f7fffff
-DATA maxFloat<>+56(SB)/4, $0x7f7fffff
-DATA maxFloat<>+60(SB)/4, $0x7f7fffff
-GLOBL maxFloat<>(SB), RODATA|NOPTR, $64
-
-DATA quantLeast<>+0(SB)/4, $0x81818181
-DATA quantLeast<>+4(SB)/4, $0x81818181
-DATA quantLeast<>+8(SB)/4, $0x81818181
-DATA quantLeast<>+12(SB)/4, $0x81818181
-DATA quantLeast<>+16(SB)/4, $0x81818181
-DATA quantLeast<>+20(SB)/4, $0x81818181
-DATA quantLeast<>+24(SB)/4, $0x81818181
-DATA quantLeast<>+28(SB)/4, $0x81818181
-DATA quantLeast<>+32(SB)/4, $0x81818181
-DATA quantLeast<>+36(SB)/4, $0x81818181
-DATA quantLeast<>+40(SB)/4, $0x81818181
-DATA quantLeast<>+44(SB)/4, $0x81818181
-DATA quantLeast<>+48(SB)/4, $0x81818181
-DATA quantLeast<>+52(SB)/4, $0x81818181
-DATA quantLeast<>+56(SB)/4, $0x81818181
-DATA quantLeast<>+60(SB)/4, $0x81818181
-GLOBL quantLeast<>(SB), RODATA|NOPTR, $64
-
-DATA packOrder<>+0(SB)/4, $0x00000000
-DATA packOrder<>+4(SB)/4, $0x00000004
-DATA packOrder<>+8(SB)/4, $0x00000008
-DATA packOrder<>+12(SB)/4, $0x0000000c
-DATA packOrder<>+16(SB)/4, $0x00000001
-DATA packOrder<>+20(SB)/4, $0x00000005
-DATA packOrder<>+24(SB)/4, $0x00000009
-DATA packOrder<>+28(SB)/4, $0x0000000d
-DATA packOrder<>+32(SB)/4, $0x00000002
-DATA packOrder<>+36(SB)/4, $0x00000006
-DATA packOrder<>+40(SB)/4, $0x0000000a
-DATA packOrder<>+44(SB)/4, $0x0000000e
-DATA packOrder<>+48(SB)/4, $0x00000003
-DATA packOrder<>+52(SB)/4, $0x00000007
-DATA packOrder<>+56(SB)/4, $0x0000000b
-DATA packOrder<>+60(SB)/4, $0x0000000f
-GLOBL packOrder<>(SB), RODATA|NOPTR, $64
-
-DATA ones<>+0(SB)/4, $0x01010101
-DATA ones<>+4(SB)/4, $0x01010101
-DATA ones<>+8(SB)/4, $0x01010101
-DATA ones<>+12(SB)/4, $0x01010101
-DATA ones<>+16(SB)/4, $0x01010101
-DATA ones<>+20(SB)/4, $0x01010101
-DATA ones<>+24(SB)/4, $0x01010101
-DATA ones<>+28(SB)/4, $0x01010101
-DATA ones<>+32(SB)/4, $0x01010101
-DATA ones<>+36(SB)/4, $0x01010101
-DATA ones<>+40(SB)/4, $0x01010101
-DATA ones<>+44(SB)/4, $0x01010101
-DATA ones<>+48(SB)/4, $0x01010101
-DATA ones<>+52(SB)/4, $0x01010101
-DATA ones<>+56(SB)/4, $0x01010101
-DATA ones<>+60(SB)/4, $0x01010101
-GLOBL ones<>(SB), RODATA|NOPTR, $64
-
 // func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, F16C
 TEXT ·StoreGroups(SB), NOSPLIT, $0-32
@@ -1204,9 +1229,9 @@ TEXT ·StoreGroups(SB), NOSPLIT, $0-32
 	VBROADCASTSS one<>+0(SB), X5
 	VBROADCASTSS quietNaN<>+0(SB), X6
 
-loop4:
+group4:
 	CMPQ          BX, $0x04
-	JLT           done4
+	JLT           groupDone4
 	VPANDD        (DX), Z0, Z7
 	VPANDD        64(DX), Z0, Z8
 	VPMAXUD       Z8, Z7, Z7
@@ -1296,12 +1321,12 @@ loop4:
 	ADDQ          $0x80, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x04, BX
-	JMP           loop4
+	JMP           group4
 
-done4:
-loop1:
+groupDone4:
+group1:
 	CMPQ          BX, $0x01
-	JLT           done1
+	JLT           groupDone1
 	VPANDD        (DX), Z0, Z7
 	VPANDD        64(DX), Z0, Z8
 	VPMAXUD       Z8, Z7, Z7
@@ -1342,11 +1367,83 @@ loop1:
 	ADDQ          $0x20, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x01, BX
-	JMP           loop1
+	JMP           group1
 
-done1:
+groupDone1:
 	VZEROUPPER
 	RET
+
+DATA quantMost<>+0(SB)/4, $0x42fe0000
+DATA quantMost<>+4(SB)/4, $0x42fe0000
+DATA quantMost<>+8(SB)/4, $0x42fe0000
+DATA quantMost<>+12(SB)/4, $0x42fe0000
+DATA quantMost<>+16(SB)/4, $0x42fe0000
+DATA quantMost<>+20(SB)/4, $0x42fe0000
+DATA quantMost<>+24(SB)/4, $0x42fe0000
+DATA quantMost<>+28(SB)/4, $0x42fe0000
+DATA quantMost<>+32(SB)/4, $0x42fe0000
+DATA quantMost<>+36(SB)/4, $0x42fe0000
+DATA quantMost<>+40(SB)/4, $0x42fe0000
+DATA quantMost<>+44(SB)/4, $0x42fe0000
+DATA quantMost<>+48(SB)/4, $0x42fe0000
+DATA quantMost<>+52(SB)/4, $0x42fe0000
+DATA quantMost<>+56(SB)/4, $0x42fe0000
+DATA quantMost<>+60(SB)/4, $0x42fe0000
+GLOBL quantMost<>(SB), RODATA|NOPTR, $64
+
+DATA maxFloat<>+0(SB)/4, $0x7f7fffff
+DATA maxFloat<>+4(SB)/4, $0x7f7fffff
+DATA maxFloat<>+8(SB)/4, $0x7f7fffff
+DATA maxFloat<>+12(SB)/4, $0x7f7fffff
+DATA maxFloat<>+16(SB)/4, $0x7f7fffff
+DATA maxFloat<>+20(SB)/4, $0x7f7fffff
+DATA maxFloat<>+24(SB)/4, $0x7f7fffff
+DATA maxFloat<>+28(SB)/4, $0x7f7fffff
+DATA maxFloat<>+32(SB)/4, $0x7f7fffff
+DATA maxFloat<>+36(SB)/4, $0x7f7fffff
+DATA maxFloat<>+40(SB)/4, $0x7f7fffff
+DATA maxFloat<>+44(SB)/4, $0x7f7fffff
+DATA maxFloat<>+48(SB)/4, $0x7f7fffff
+DATA maxFloat<>+52(SB)/4, $0x7f7fffff
+DATA maxFloat<>+56(SB)/4, $0x7f7fffff
+DATA maxFloat<>+60(SB)/4, $0x7f7fffff
+GLOBL maxFloat<>(SB), RODATA|NOPTR, $64
+
+DATA quantLeast<>+0(SB)/4, $0x81818181
+DATA quantLeast<>+4(SB)/4, $0x81818181
+DATA quantLeast<>+8(SB)/4, $0x81818181
+DATA quantLeast<>+12(SB)/4, $0x81818181
+DATA quantLeast<>+16(SB)/4, $0x81818181
+DATA quantLeast<>+20(SB)/4, $0x81818181
+DATA quantLeast<>+24(SB)/4, $0x81818181
+DATA quantLeast<>+28(SB)/4, $0x81818181
+DATA quantLeast<>+32(SB)/4, $0x81818181
+DATA quantLeast<>+36(SB)/4, $0x81818181
+DATA quantLeast<>+40(SB)/4, $0x81818181
+DATA quantLeast<>+44(SB)/4, $0x81818181
+DATA quantLeast<>+48(SB)/4, $0x81818181
+DATA quantLeast<>+52(SB)/4, $0x81818181
+DATA quantLeast<>+56(SB)/4, $0x81818181
+DATA quantLeast<>+60(SB)/4, $0x81818181
+GLOBL quantLeast<>(SB), RODATA|NOPTR, $64
+
+DATA packOrder<>+0(SB)/4, $0x00000000
+DATA packOrder<>+4(SB)/4, $0x00000004
+DATA packOrder<>+8(SB)/4, $0x00000008
+DATA packOrder<>+12(SB)/4, $0x0000000c
+DATA packOrder<>+16(SB)/4, $0x00000001
+DATA packOrder<>+20(SB)/4, $0x00000005
+DATA packOrder<>+24(SB)/4, $0x00000009
+DATA packOrder<>+28(SB)/4, $0x0000000d
+DATA packOrder<>+32(SB)/4, $0x00000002
+DATA packOrder<>+36(SB)/4, $0x00000006
+DATA packOrder<>+40(SB)/4, $0x0000000a
+DATA packOrder<>+44(SB)/4, $0x0000000e
+DATA packOrder<>+48(SB)/4, $0x00000003
+DATA packOrder<>+52(SB)/4, $0x00000007
+DATA packOrder<>+56(SB)/4, $0x0000000b
+DATA packOrder<>+60(SB)/4, $0x0000000f
+GLOBL packOrder<>(SB), RODATA|NOPTR, $64
 
 DATA quietNaN<>+0(SB)/4, $0x7fc00000
 DATA quietNaN<>+4(SB)/4, $0x7fc00000

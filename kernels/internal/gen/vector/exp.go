@@ -54,14 +54,19 @@ func (u *expUnit) emit(x group) group {
 // emitWide clamps x from above, so that the exponent of what is too large overflows to +Inf by itself; VMINPS and VSCALEFPS let a NaN
 // pass. What is too small is masked away.
 func (u *expUnit) emitWide(x group) group {
-	keep := K()
-	VCMPPS(Imm(notLessOrNaN), u.least[0], x[0], keep)
+	keep := make(group, len(x))
+	for r := range keep {
+		keep[r] = K()
+		VCMPPS(Imm(notLessOrNaN), u.least[0], x[r], keep[r])
+	}
 	bounded, n := fresh(), fresh()
 	each(VMINPS, x, u.most, bounded)
 	each(VMULPS, u.log2E, bounded, n)
 	each(immediate(8, VRNDSCALEPS), n, n) // to the nearest integer, ties to even: what adding and taking away 1.5 * 2^23 gives
 	y := u.polynomial(bounded, n)
-	VSCALEFPS_Z(n[0], y[0], keep, y[0])
+	for r := range y {
+		VSCALEFPS_Z(n[r], y[r], keep[r], y[r])
+	}
 	return y
 }
 
@@ -105,11 +110,19 @@ func (u *expUnit) polynomial(x, n group) group {
 	return p
 }
 
+// interleaved is u, how many times 16 lanes go through an exponential at once, where there are registers for it.
+func interleaved(u int) int {
+	if wide {
+		return u
+	}
+	return 1
+}
+
 func exp() {
 	p := function("Exp", "func(x *float32, n int)", "Exp replaces each element of x (n) by kernels.Exp of it.", "x", "n")
 	x, n := p[0], p[1]
 	u := newExpUnit()
-	loop("loop", n, func(i reg.Register) {
+	unrolledLoop(n, interleaved(3), func(i reg.Register) {
 		v := fresh()
 		each(VMOVUPS, elements(x, i, 4), v)
 		each(VMOVUPS, u.emit(v), elements(x, i, 4))
@@ -122,7 +135,7 @@ func gelu() {
 	x, n := p[0], p[1]
 	u := newExpUnit()
 	slope, cubic := operand("geluSlope", -1.5957691216), operand("geluCubic", 0.044715)
-	loop("loop", n, func(i reg.Register) {
+	unrolledLoop(n, interleaved(3), func(i reg.Register) {
 		v, c, a := fresh(), fresh(), fresh()
 		each(VMOVUPS, elements(x, i, 4), v)
 		each(VMULPS, v, v, c)
@@ -153,7 +166,7 @@ func geluErf() {
 	for i, c := range erfcCoefficients {
 		coefficients = append(coefficients, stored("erfcCoef"+string(rune('8'-i)), c))
 	}
-	loop("loop", n, func(i reg.Register) {
+	unrolledLoop(n, interleaved(2), func(i reg.Register) {
 		v, z := fresh(), fresh()
 		each(VMOVUPS, elements(x, i, 4), v)
 		each(VANDPS, magnitude, v, z)
@@ -190,9 +203,11 @@ func reflect(v, e, two group) {
 	zero := register()
 	VXORPS(zero, zero, zero)
 	if wide {
-		k := K()
-		VCMPPS(Imm(notLessOrNaN), zero, v[0], k)
-		VSUBPS(e[0], two[0], k, e[0])
+		for r := range v {
+			k := K()
+			VCMPPS(Imm(notLessOrNaN), zero, v[r], k)
+			VSUBPS(e[r], two[0], k, e[r])
+		}
 		return
 	}
 	mask, other := fresh(), fresh()

@@ -11,16 +11,24 @@ import (
 // wide says that registers have 512 bits, and that what AVX-512 offers beside width may be used.
 var wide bool
 
-// group is 16 lanes of 32 bits: the registers or the memory that hold them, in the order of the lanes.
+// group is 16 lanes of 32 bits, or unroll times as many: the registers or the memory that hold them, in the order of the lanes. A
+// constant may be shorter; its registers then serve in turn.
 type group []Op
 
-// registers is the number of registers in a group.
-func registers() int {
+// unroll is how many times 16 lanes the groups that are made now have. Instructions on several registers that do not wait for one
+// another keep the units busy where one chain alone would not.
+var unroll = 1
+
+// perGroup is the number of registers that hold 16 lanes.
+func perGroup() int {
 	if wide {
 		return 1
 	}
 	return 2
 }
+
+// registers is the number of registers in a group.
+func registers() int { return perGroup() * unroll }
 
 // register is a new register of the tier's width.
 func register() reg.VecVirtual {
@@ -52,7 +60,7 @@ func same(op Op) group {
 func elements(base, i reg.Register, size int) group {
 	g := make(group, registers())
 	for r := range g {
-		g[r] = Mem{Base: base, Index: i, Scale: uint8(size), Disp: r * 8 * size}
+		g[r] = Mem{Base: base, Index: i, Scale: uint8(size), Disp: r * 16 / perGroup() * size}
 	}
 	return g
 }
@@ -63,7 +71,7 @@ func each(instruction func(...Op), operands ...group) {
 	for r := range registers() {
 		var ops []Op
 		for _, g := range operands {
-			ops = append(ops, g[r])
+			ops = append(ops, g[r%len(g)])
 		}
 		instruction(ops...)
 	}
@@ -77,7 +85,7 @@ func immediate(value uint64, instruction func(...Op)) func(...Op) {
 // blend emits dst = mask ? a : b with full-width masks (AVX2).
 func blend(mask, a, b, dst group) {
 	for r := range dst {
-		VBLENDVPS(mask[r], a[r], b[r], dst[r])
+		VBLENDVPS(mask[r], a[r%len(a)], b[r], dst[r])
 	}
 }
 
@@ -85,7 +93,7 @@ func blend(mask, a, b, dst group) {
 var constants = map[string]Mem{}
 
 func constant(name string, bits uint32) Mem {
-	return table(name, 16/registers(), func(int) uint32 { return bits })
+	return table(name, 16/perGroup(), func(int) uint32 { return bits })
 }
 
 // table is n values in memory.
@@ -157,6 +165,32 @@ func loop(label string, n reg.Register, body func(i reg.Register)) {
 	ADDQ(Imm(16), i)
 	CMPQ(i, n)
 	JLT(LabelRef(label))
+}
+
+// unrolledLoop is loop with u times 16 elements at once while there are so many.
+func unrolledLoop(n reg.Register, u int, body func(i reg.Register)) {
+	if u == 1 {
+		loop("loop", n, body)
+		return
+	}
+	i, next := GP64(), GP64()
+	XORQ(i, i)
+	Label("many")
+	LEAQ(Mem{Base: i, Disp: 16 * u}, next)
+	CMPQ(next, n)
+	JGT(LabelRef("few"))
+	unroll = u
+	body(i)
+	unroll = 1
+	MOVQ(next, i)
+	JMP(LabelRef("many"))
+	Label("few")
+	CMPQ(i, n)
+	JGE(LabelRef("done"))
+	body(i)
+	ADDQ(Imm(16), i)
+	JMP(LabelRef("few"))
+	Label("done")
 }
 
 // end ends a function.

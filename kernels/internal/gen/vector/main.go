@@ -33,12 +33,12 @@ func main() {
 	addInt32()
 	addScaled()
 	divide()
-	quantise()
 	storeGroups()
 	loadGroups()
 	storeHalves()
 	loadHalves()
-	if !wide { // too rare to be worth two versions: the AVX-512 tier calls these
+	if !wide { // the AVX-512 tier calls these too: they are no slower, or too rare to be worth two versions
+		quantise()
 		unpackQ8()
 		unpackQ4()
 	}

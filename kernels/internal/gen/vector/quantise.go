@@ -38,7 +38,7 @@ func packOrder() Mem {
 }
 
 // blocksPerRegister is how many blocks of bytes a register holds.
-func blocksPerRegister() int { return 3 - registers() }
+func blocksPerRegister() int { return 3 - perGroup() }
 
 // part is 16 (wide) or 8 elements of a block in memory.
 func (q *quantiser) part(block, part int) Mem {
@@ -47,7 +47,7 @@ func (q *quantiser) part(block, part int) Mem {
 }
 
 // partsPerBlock is how many registers hold the 32 elements of a block.
-func partsPerBlock() int { return 2 * registers() }
+func partsPerBlock() int { return 2 * perGroup() }
 
 // maxima is the largest magnitude of each of n blocks, as bits, in the lanes of an xmm register. The bits of non-negative floats order
 // like integers, with every NaN above Inf.
@@ -111,20 +111,21 @@ func (q *quantiser) orZero(x reg.VecVirtual) {
 	VANDPS(mask, x, x)
 }
 
-// quants multiplies n blocks by their inverse scales and rounds them to int8. Each result holds blocksPerRegister blocks. What is too
-// large becomes 127 by saturation. What is too small, and the indefinite integer that a NaN becomes, is -128 until the last step.
-func (q *quantiser) quants(inverse reg.VecVirtual, n int) []reg.VecVirtual {
+// quants multiplies n blocks by their inverse scales and rounds them to int8. Each result holds blocksPerRegister blocks. inverse gives
+// that of a block in all lanes. What is too large becomes 127 by saturation. What is too small, and the indefinite integer that a NaN
+// becomes, is -128 until the last step but one.
+func (q *quantiser) quants(n int, inverse func(block int) reg.VecVirtual) []reg.VecVirtual {
 	var out []reg.VecVirtual
 	for first := 0; first < n; first += blocksPerRegister() {
 		var parts [4]reg.VecVirtual
 		for i := range parts {
 			block := first + i/partsPerBlock()
-			if block >= n {
+			if block >= n { // half a register is left over
 				parts[i] = parts[i-partsPerBlock()]
 				continue
 			}
 			if i%partsPerBlock() == 0 {
-				inv := broadcastLane(inverse, block)
+				inv := inverse(block)
 				for j := range partsPerBlock() {
 					parts[i+j] = register()
 					VMULPS(q.part(block, j), inv, parts[i+j])
@@ -170,28 +171,19 @@ func halves(packed []reg.VecVirtual, n int) []reg.Register {
 	return out
 }
 
-// quantSums are the sums of the quants of each block, in the lanes of an xmm register. ones holds a 1 in each byte, wordOnes (AVX2) in
+// quantSums are the sums of the quants of each block, in the lanes of an xmm register (AVX2). ones holds a 1 in each byte, wordOnes in
 // each word.
 func quantSums(packed []reg.VecVirtual, n int, ones, wordOnes reg.VecVirtual) reg.VecVirtual {
 	var sums []reg.VecVirtual
 	for _, r := range packed {
 		s := register()
-		if wide {
-			VPXORD(s, s, s)
-			VPDPBUSD(r, ones, s)
-		} else {
-			VPMADDUBSW(r, ones, s)
-			VPMADDWD(wordOnes, s, s)
-		}
+		VPMADDUBSW(r, ones, s)
+		VPMADDWD(wordOnes, s, s)
 		sums = append(sums, s)
 	}
-	eighths := halves(sums, n)
-	for len(eighths) < together {
-		eighths = append(eighths, eighths[len(eighths)%n])
-	}
 	first, second := YMM(), YMM()
-	VPHADDD(eighths[1], eighths[0], first)
-	VPHADDD(eighths[3], eighths[2], second)
+	VPHADDD(sums[1%n], sums[0], first)
+	VPHADDD(sums[3%n], sums[2%n], second)
 	VPHADDD(second, first, first)
 	upper := XMM()
 	VEXTRACTI128(Imm(1), first, upper)
@@ -199,10 +191,11 @@ func quantSums(packed []reg.VecVirtual, n int, ones, wordOnes reg.VecVirtual) re
 	return upper
 }
 
-// inGroups emits body for four blocks at a time and then for one, until blocks is used up; body advances all pointers but x.
-func (q *quantiser) inGroups(blocks reg.Register, body func(n int)) {
+// inGroups emits body for four blocks at a time and then for one, until there are no more of blocks, which it uses up; body
+// advances all pointers but x.
+func (q *quantiser) inGroups(label string, blocks reg.Register, body func(n int)) {
 	for _, n := range []int{together, 1} {
-		loop, done := "loop"+string(rune('0'+n)), "done"+string(rune('0'+n))
+		loop, done := label+string(rune('0'+n)), label+"Done"+string(rune('0'+n))
 		Label(loop)
 		CMPQ(blocks, Imm(uint64(n)))
 		JLT(LabelRef(done))
@@ -212,51 +205,100 @@ func (q *quantiser) inGroups(blocks reg.Register, body func(n int)) {
 		JMP(LabelRef(loop))
 		Label(done)
 	}
-	end()
 }
 
+// storeLanes stores the first n lanes of an xmm register, four or one.
+func storeLanes(x reg.VecVirtual, n int, to Mem) {
+	if n == together {
+		VMOVDQU(x, to)
+	} else {
+		VMOVD(x, to)
+	}
+}
+
+// scratchBlocks is how many blocks one call of Quantise takes at most; the scratch memory has room for three numbers for each.
+const scratchBlocks = 32
+
+// quantise goes over the blocks three times, because each step of a block waits long for the one before: maxima, then scales and their
+// inverses of many blocks at once, then quants. What belongs to a block meanwhile lies in the scratch memory. There is only this version, for AVX2: with registers of 512 bits,
+// which must be halved for most of the steps, it took a fifth longer (Zen 4).
 func quantise() {
-	p := function("Quantise", "func(quant *[32]int8, scale *float32, sum, start *int32, x *float32, blocks, stride int)",
-		"Quantise makes int8 of blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.",
-		"quant", "scale", "sum", "start", "x", "blocks", "stride")
-	quant, scale, sum, start, blocks, stride := p[0], p[1], p[2], p[3], p[5], p[6]
-	q := newQuantiser(p[4])
+	p := function("Quantise", "func(quant *[32]int8, scale *float32, sum, start *int32, x *float32, blocks, stride int, scratch *[96]float32)",
+		"Quantise makes int8 of at most 32 blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.",
+		"quant", "x", "blocks", "stride", "scratch")
+	quant, x, blocks, stride, scratch := p[0], p[1], p[2], p[3], p[4]
+	numbers := func(which int, block reg.Register, lane int) Mem {
+		return Mem{Base: scratch, Index: block, Scale: 4, Disp: 4 * (which*scratchBlocks + lane)}
+	}
+	const inverses, scales, sums = 0, 1, 2
+	q := newQuantiser(x)
+	left, b := GP64(), GP64()
+	MOVQ(blocks, left)
+	XORQ(b, b)
+	q.inGroups("max", left, func(n int) {
+		storeLanes(q.maxima(n), n, numbers(inverses, b, 0))
+		ADDQ(Imm(uint64(n)), b)
+	})
+	quantiseScales(scratch, blocks)
 	ones, wordOnes := register(), register()
 	VBROADCASTSS(constant("ones", 0x01010101), ones)
-	if !wide {
-		VBROADCASTSS(constant("wordOnes", 0x00010001), wordOnes)
-	}
-	at, bytes := GP64(), GP64()
-	XORQ(at, at)
+	VBROADCASTSS(constant("wordOnes", 0x00010001), wordOnes)
+	bytes := GP64()
 	MOVQ(stride, bytes)
 	SHLQ(Imm(5), bytes)
-	q.inGroups(blocks, func(n int) {
-		amax := q.maxima(n)
-		inverse := XMM()
-		VDIVPS(amax, q.most, inverse)
-		q.orZero(inverse)
-		VDIVPS(q.most, amax, amax)
-		packed := q.quants(inverse, n)
-		sums := quantSums(packed, n, ones, wordOnes)
+	Load(Param("x"), x)
+	MOVQ(blocks, left)
+	XORQ(b, b)
+	q.inGroups("quant", left, func(n int) {
+		packed := q.quants(n, func(block int) reg.VecVirtual {
+			inverse := register()
+			VBROADCASTSS(numbers(inverses, b, block), inverse)
+			return inverse
+		})
 		for _, r := range halves(packed, n) {
 			VMOVDQU(r, Mem{Base: quant})
 			ADDQ(bytes, quant)
 		}
-		starts := XMM() // -128 * sum
-		VPXOR(starts, starts, starts)
-		VPSUBD(sums, starts, starts)
-		VPSLLD(Imm(7), starts, starts)
-		for lane := range n {
-			for _, to := range []struct{ from, base reg.Register }{{amax, scale}, {sums, sum}, {starts, start}} {
-				m := Mem{Base: to.base, Index: at, Scale: 4}
-				if lane == 0 {
-					VMOVD(to.from, m)
-				} else {
-					VPEXTRD(Imm(uint64(lane)), to.from, m)
-				}
-			}
-			ADDQ(stride, at)
+		storeLanes(quantSums(packed, n, ones, wordOnes), n, numbers(sums, b, 0))
+		ADDQ(Imm(uint64(n)), b)
+	})
+	scale, sum, start := Load(Param("scale"), GP64()), Load(Param("sum"), GP64()), Load(Param("start"), GP64())
+	at, number := GP64(), GP32()
+	XORQ(at, at)
+	XORQ(b, b)
+	Label("scatter")
+	MOVL(numbers(scales, b, 0), number)
+	MOVL(number, Mem{Base: scale, Index: at, Scale: 4})
+	MOVL(numbers(sums, b, 0), number)
+	MOVL(number, Mem{Base: sum, Index: at, Scale: 4})
+	SHLL(Imm(7), number)
+	NEGL(number) // -128 * sum
+	MOVL(number, Mem{Base: start, Index: at, Scale: 4})
+	ADDQ(stride, at)
+	INCQ(b)
+	CMPQ(b, blocks)
+	JLT(LabelRef("scatter"))
+	end()
+}
+
+// quantiseScales turns the maxima in the scratch memory into scales and their inverses, 16 at a time; what stands behind the last
+// block does no harm.
+func quantiseScales(scratch, blocks reg.Register) {
+	most, finite := loaded("quantMost", 127), loaded("maxFloat", math.MaxFloat32)
+	loop("scale", blocks, func(i reg.Register) {
+		amax, inverse := fresh(), fresh()
+		each(VMOVUPS, elements(scratch, i, 4), amax)
+		each(VDIVPS, amax, most, inverse)
+		mask := fresh()
+		each(immediate(lessOrEqual, VCMPPS), finite, inverse, mask)
+		each(VANDPS, mask, inverse, inverse)
+		each(VDIVPS, most, amax, amax)
+		each(VMOVUPS, inverse, elements(scratch, i, 4))
+		scale := elements(scratch, i, 4)
+		for r, m := range scale {
+			scale[r] = m.(Mem).Offset(4 * scratchBlocks)
 		}
+		each(VMOVUPS, amax, scale)
 	})
 }
 
@@ -268,7 +310,7 @@ func storeGroups() {
 	one, nan := XMM(), XMM()
 	VBROADCASTSS(constant("one", math.Float32bits(1)), one)
 	VBROADCASTSS(constant("quietNaN", 0x7fc00000), nan)
-	q.inGroups(groups, func(n int) {
+	q.inGroups("group", groups, func(n int) {
 		scale := q.maxima(n)
 		VDIVPS(q.most, scale, scale)
 		mask := XMM()
@@ -285,9 +327,11 @@ func storeGroups() {
 		inverse := XMM()
 		VDIVPS(scale, one, inverse)
 		q.orZero(inverse)
-		for i, r := range halves(q.quants(inverse, n), n) {
+		packed := q.quants(n, func(block int) reg.VecVirtual { return broadcastLane(inverse, block) })
+		for i, r := range halves(packed, n) {
 			VMOVDQU(r, Mem{Base: dst, Disp: 32 * i})
 		}
 		ADDQ(Imm(uint64(32*n)), dst)
 	})
+	end()
 }

@@ -1,0 +1,79 @@
+package kernels
+
+import (
+	"bytes"
+	"testing"
+)
+
+// The fused functions give the bits of their steps, in any cut of the columns, and leave the float32 rows alone.
+func TestFusedAreTheirSteps(t *testing.T) {
+	forEachTier(t, func(t *testing.T) {
+		rng := newRand(12)
+		for _, k := range []int{1, 31, 32, 33, 100, 512, 513, 1100} {
+			for _, tokens := range []int{1, 3, 9} {
+				steps := activations(tokens, k, func() float32 { return 0 })
+				fused := activations(tokens, k, func() float32 { return 77 })
+				w, b, row := normals(rng, k, 1), normals(rng, k, 1), normals(rng, k, 1)
+				for r := range tokens {
+					sums := guardedSums(rng, k).inside()
+					LayerNorm(steps.Row(r), row, w, b, 1e-5)
+					fused.SetNorm(r, row, w, b, 1e-5)
+					if r%2 == 0 {
+						Finish(steps.Row(r), sums, 12, b)
+						gelu := []func([]float32){GELU, GELUErf}[r/2%2]
+						gelu(steps.Row(r))
+						cut := rng.IntN(Blocks(k)) * BlockK
+						fused.SetGELU(r, 0, sums[:cut], 12, b[:cut], r/2%2 == 1)
+						fused.SetGELU(r, cut, sums[cut:], 12, b[cut:], r/2%2 == 1)
+					}
+				}
+				steps.Quantise(0, tokens)
+				if !bytes.Equal(int8Form(steps), int8Form(fused)) {
+					t.Fatalf("(%d, %d): the fused functions differ from their steps", tokens, k)
+				}
+				for i, v := range fused.Row(tokens - 1) {
+					if v != 77 {
+						t.Fatalf("(%d, %d): input %d was written", tokens, k, i)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestFusedRefuseWrongRanges(t *testing.T) {
+	x := activations(2, 70, func() float32 { return 1 })
+	row := make([]float32, 70)
+	for name, call := range map[string]func(){
+		"row":       func() { x.SetGELU(2, 0, make([]int32, 32), 0, nil, false) },
+		"start":     func() { x.SetGELU(0, 16, make([]int32, 32), 0, nil, false) },
+		"end":       func() { x.SetGELU(0, 0, make([]int32, 33), 0, nil, false) },
+		"behind K":  func() { x.SetGELU(0, 64, make([]int32, 32), 0, nil, false) },
+		"norm":      func() { x.SetNorm(0, row[:69], row, row, 1) },
+		"norm row":  func() { x.SetNorm(2, row, row, row, 1) },
+		"no weight": func() { x.SetNorm(0, row, nil, row, 1) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			call()
+		}()
+	}
+}
+
+func TestFusedAllocateNothing(t *testing.T) {
+	forEachTier(t, func(t *testing.T) {
+		x := activations(1, 1000, func() float32 { return 1 })
+		row, sums := make([]float32, 1000), make([]int32, 1000)
+		if n := testing.AllocsPerRun(10, func() {
+			x.SetNorm(0, row, row, row, 1e-5)
+			x.SetGELU(0, 0, sums, 3, row, false)
+			x.SetGELU(0, 0, sums, 3, nil, true)
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
