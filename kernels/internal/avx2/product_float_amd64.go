@@ -2,42 +2,42 @@
 
 package avx2
 
-// MulF32x1 multiplies a panel of 16 rows by 1 columns; see Tile.
+// MulF32x1 multiplies a panel of 16 rows by 1 columns; see the package.
 //
 //go:noescape
 func MulF32x1(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulBF16x1 multiplies a panel of 16 rows by 1 columns; see Tile.
+// MulBF16x1 multiplies a panel of 16 rows by 1 columns; see the package.
 //
 //go:noescape
 func MulBF16x1(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulF32x2 multiplies a panel of 16 rows by 2 columns; see Tile.
+// MulF32x2 multiplies a panel of 16 rows by 2 columns; see the package.
 //
 //go:noescape
 func MulF32x2(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulBF16x2 multiplies a panel of 16 rows by 2 columns; see Tile.
+// MulBF16x2 multiplies a panel of 16 rows by 2 columns; see the package.
 //
 //go:noescape
 func MulBF16x2(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulF32x3 multiplies a panel of 16 rows by 3 columns; see Tile.
+// MulF32x3 multiplies a panel of 16 rows by 3 columns; see the package.
 //
 //go:noescape
 func MulF32x3(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulBF16x3 multiplies a panel of 16 rows by 3 columns; see Tile.
+// MulBF16x3 multiplies a panel of 16 rows by 3 columns; see the package.
 //
 //go:noescape
 func MulBF16x3(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulF32x4 multiplies a panel of 16 rows by 4 columns; see Tile.
+// MulF32x4 multiplies a panel of 16 rows by 4 columns; see the package.
 //
 //go:noescape
 func MulF32x4(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 
-// MulBF16x4 multiplies a panel of 16 rows by 4 columns; see Tile.
+// MulBF16x4 multiplies a panel of 16 rows by 4 columns; see the package.
 //
 //go:noescape
 func MulBF16x4(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32

@@ -2,6 +2,16 @@
 
 #include "textflag.h"
 
+DATA upperHalves<>+0(SB)/4, $0xffff0000
+DATA upperHalves<>+4(SB)/4, $0xffff0000
+DATA upperHalves<>+8(SB)/4, $0xffff0000
+DATA upperHalves<>+12(SB)/4, $0xffff0000
+DATA upperHalves<>+16(SB)/4, $0xffff0000
+DATA upperHalves<>+20(SB)/4, $0xffff0000
+DATA upperHalves<>+24(SB)/4, $0xffff0000
+DATA upperHalves<>+28(SB)/4, $0xffff0000
+GLOBL upperHalves<>(SB), RODATA|NOPTR, $32
+
 // func MulF32x1(out *int32, stride int, weights *byte, x *float32, xstride int, blocks int, leaf int, unit float32) uint32
 // Requires: AVX, AVX2, CMOV
 TEXT ·MulF32x1(SB), NOSPLIT, $0-68
@@ -21,11 +31,11 @@ leaf:
 	CMPQ    SI, BX
 	CMOVQGT BX, SI
 	SUBQ    SI, BX
-	SHLQ    $0x02, SI
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
+	SHLQ    $0x02, SI
 
-step:
+turn:
 	VBROADCASTSS (DX), Y3
 	VMULPS       (CX), Y3, Y4
 	VADDPS       Y4, Y1, Y1
@@ -69,7 +79,7 @@ step:
 	ADDQ         $0x00000200, CX
 	ADDQ         $0x20, DX
 	DECQ         SI
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y3
 	MOVQ         AX, SI
 	VMULPS       Y1, Y3, Y1
@@ -116,19 +126,17 @@ leaf:
 	CMPQ    SI, BX
 	CMOVQGT BX, SI
 	SUBQ    SI, BX
-	SHLQ    $0x02, SI
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
+	SHLQ    $0x02, SI
 
-step:
+turn:
 	VMOVDQU      (CX), Y4
 	VPSLLD       $0x10, Y4, Y3
-	VPSRLD       $0x10, Y4, Y4
-	VPSLLD       $0x10, Y4, Y4
+	VPAND        upperHalves<>+0(SB), Y4, Y4
 	VMOVDQU      32(CX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VBROADCASTSS (DX), Y7
 	VMULPS       Y3, Y7, Y3
 	VADDPS       Y3, Y1, Y1
@@ -141,12 +149,10 @@ step:
 	VADDPS       Y4, Y2, Y2
 	VMOVDQU      64(CX), Y4
 	VPSLLD       $0x10, Y4, Y3
-	VPSRLD       $0x10, Y4, Y4
-	VPSLLD       $0x10, Y4, Y4
+	VPAND        upperHalves<>+0(SB), Y4, Y4
 	VMOVDQU      96(CX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VBROADCASTSS 8(DX), Y7
 	VMULPS       Y3, Y7, Y3
 	VADDPS       Y3, Y1, Y1
@@ -159,12 +165,10 @@ step:
 	VADDPS       Y4, Y2, Y2
 	VMOVDQU      128(CX), Y4
 	VPSLLD       $0x10, Y4, Y3
-	VPSRLD       $0x10, Y4, Y4
-	VPSLLD       $0x10, Y4, Y4
+	VPAND        upperHalves<>+0(SB), Y4, Y4
 	VMOVDQU      160(CX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VBROADCASTSS 16(DX), Y7
 	VMULPS       Y3, Y7, Y3
 	VADDPS       Y3, Y1, Y1
@@ -177,12 +181,10 @@ step:
 	VADDPS       Y4, Y2, Y2
 	VMOVDQU      192(CX), Y4
 	VPSLLD       $0x10, Y4, Y3
-	VPSRLD       $0x10, Y4, Y4
-	VPSLLD       $0x10, Y4, Y4
+	VPAND        upperHalves<>+0(SB), Y4, Y4
 	VMOVDQU      224(CX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VBROADCASTSS 24(DX), Y7
 	VMULPS       Y3, Y7, Y3
 	VADDPS       Y3, Y1, Y1
@@ -196,7 +198,7 @@ step:
 	ADDQ         $0x00000100, CX
 	ADDQ         $0x20, DX
 	DECQ         SI
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y3
 	MOVQ         AX, SI
 	VMULPS       Y1, Y3, Y1
@@ -243,13 +245,13 @@ leaf:
 	CMPQ    R8, DI
 	CMOVQGT DI, R8
 	SUBQ    R8, DI
-	SHLQ    $0x02, R8
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
+	SHLQ    $0x02, R8
 
-step:
+turn:
 	VMOVUPS      (DX), Y5
 	VMOVUPS      32(DX), Y6
 	VBROADCASTSS (BX), Y7
@@ -349,7 +351,7 @@ step:
 	ADDQ         $0x00000200, DX
 	ADDQ         $0x20, BX
 	DECQ         R8
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y5
 	MOVQ         AX, R8
 	VMULPS       Y1, Y5, Y1
@@ -409,21 +411,19 @@ leaf:
 	CMPQ    R8, DI
 	CMOVQGT DI, R8
 	SUBQ    R8, DI
-	SHLQ    $0x02, R8
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
+	SHLQ    $0x02, R8
 
-step:
+turn:
 	VMOVDQU      (DX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VMOVDQU      32(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VBROADCASTSS (BX), Y9
 	VMULPS       Y5, Y9, Y10
 	VADDPS       Y10, Y1, Y1
@@ -446,12 +446,10 @@ step:
 	VADDPS       Y6, Y4, Y4
 	VMOVDQU      64(DX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VMOVDQU      96(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VBROADCASTSS 8(BX), Y9
 	VMULPS       Y5, Y9, Y10
 	VADDPS       Y10, Y1, Y1
@@ -474,12 +472,10 @@ step:
 	VADDPS       Y6, Y4, Y4
 	VMOVDQU      128(DX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VMOVDQU      160(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VBROADCASTSS 16(BX), Y9
 	VMULPS       Y5, Y9, Y10
 	VADDPS       Y10, Y1, Y1
@@ -502,12 +498,10 @@ step:
 	VADDPS       Y6, Y4, Y4
 	VMOVDQU      192(DX), Y6
 	VPSLLD       $0x10, Y6, Y5
-	VPSRLD       $0x10, Y6, Y6
-	VPSLLD       $0x10, Y6, Y6
+	VPAND        upperHalves<>+0(SB), Y6, Y6
 	VMOVDQU      224(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VBROADCASTSS 24(BX), Y9
 	VMULPS       Y5, Y9, Y10
 	VADDPS       Y10, Y1, Y1
@@ -531,7 +525,7 @@ step:
 	ADDQ         $0x00000100, DX
 	ADDQ         $0x20, BX
 	DECQ         R8
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y5
 	MOVQ         AX, R8
 	VMULPS       Y1, Y5, Y1
@@ -591,15 +585,15 @@ leaf:
 	CMPQ    R8, DI
 	CMOVQGT DI, R8
 	SUBQ    R8, DI
-	SHLQ    $0x02, R8
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
+	SHLQ    $0x02, R8
 
-step:
+turn:
 	VMOVUPS      (DX), Y7
 	VMOVUPS      32(DX), Y8
 	VBROADCASTSS (BX), Y9
@@ -739,7 +733,7 @@ step:
 	ADDQ         $0x00000200, DX
 	ADDQ         $0x20, BX
 	DECQ         R8
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y7
 	MOVQ         AX, R8
 	VMULPS       Y1, Y7, Y1
@@ -812,23 +806,21 @@ leaf:
 	CMPQ    R8, DI
 	CMOVQGT DI, R8
 	SUBQ    R8, DI
-	SHLQ    $0x02, R8
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
+	SHLQ    $0x02, R8
 
-step:
+turn:
 	VMOVDQU      (DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VMOVDQU      32(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VBROADCASTSS (BX), Y11
 	VMULPS       Y7, Y11, Y12
 	VADDPS       Y12, Y1, Y1
@@ -861,12 +853,10 @@ step:
 	VADDPS       Y8, Y6, Y6
 	VMOVDQU      64(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VMOVDQU      96(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VBROADCASTSS 8(BX), Y11
 	VMULPS       Y7, Y11, Y12
 	VADDPS       Y12, Y1, Y1
@@ -899,12 +889,10 @@ step:
 	VADDPS       Y8, Y6, Y6
 	VMOVDQU      128(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VMOVDQU      160(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VBROADCASTSS 16(BX), Y11
 	VMULPS       Y7, Y11, Y12
 	VADDPS       Y12, Y1, Y1
@@ -937,12 +925,10 @@ step:
 	VADDPS       Y8, Y6, Y6
 	VMOVDQU      192(DX), Y8
 	VPSLLD       $0x10, Y8, Y7
-	VPSRLD       $0x10, Y8, Y8
-	VPSLLD       $0x10, Y8, Y8
+	VPAND        upperHalves<>+0(SB), Y8, Y8
 	VMOVDQU      224(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VBROADCASTSS 24(BX), Y11
 	VMULPS       Y7, Y11, Y12
 	VADDPS       Y12, Y1, Y1
@@ -976,7 +962,7 @@ step:
 	ADDQ         $0x00000100, DX
 	ADDQ         $0x20, BX
 	DECQ         R8
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y7
 	MOVQ         AX, R8
 	VMULPS       Y1, Y7, Y1
@@ -1049,7 +1035,6 @@ leaf:
 	CMPQ    R9, R8
 	CMOVQGT R8, R9
 	SUBQ    R9, R8
-	SHLQ    $0x02, R9
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -1058,8 +1043,9 @@ leaf:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	SHLQ    $0x02, R9
 
-step:
+turn:
 	VMOVUPS      (DX), Y9
 	VMOVUPS      32(DX), Y10
 	VBROADCASTSS (BX), Y11
@@ -1239,7 +1225,7 @@ step:
 	ADDQ         $0x00000200, DX
 	ADDQ         $0x20, BX
 	DECQ         R9
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y9
 	MOVQ         AX, R9
 	VMULPS       Y1, Y9, Y1
@@ -1325,7 +1311,6 @@ leaf:
 	CMPQ    R9, R8
 	CMOVQGT R8, R9
 	SUBQ    R9, R8
-	SHLQ    $0x02, R9
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -1334,16 +1319,15 @@ leaf:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	SHLQ    $0x02, R9
 
-step:
+turn:
 	VMOVDQU      (DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VMOVDQU      32(DX), Y12
 	VPSLLD       $0x10, Y12, Y11
-	VPSRLD       $0x10, Y12, Y12
-	VPSLLD       $0x10, Y12, Y12
+	VPAND        upperHalves<>+0(SB), Y12, Y12
 	VBROADCASTSS (BX), Y13
 	VMULPS       Y9, Y13, Y14
 	VADDPS       Y14, Y1, Y1
@@ -1386,12 +1370,10 @@ step:
 	VADDPS       Y10, Y8, Y8
 	VMOVDQU      64(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VMOVDQU      96(DX), Y12
 	VPSLLD       $0x10, Y12, Y11
-	VPSRLD       $0x10, Y12, Y12
-	VPSLLD       $0x10, Y12, Y12
+	VPAND        upperHalves<>+0(SB), Y12, Y12
 	VBROADCASTSS 8(BX), Y13
 	VMULPS       Y9, Y13, Y14
 	VADDPS       Y14, Y1, Y1
@@ -1434,12 +1416,10 @@ step:
 	VADDPS       Y10, Y8, Y8
 	VMOVDQU      128(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VMOVDQU      160(DX), Y12
 	VPSLLD       $0x10, Y12, Y11
-	VPSRLD       $0x10, Y12, Y12
-	VPSLLD       $0x10, Y12, Y12
+	VPAND        upperHalves<>+0(SB), Y12, Y12
 	VBROADCASTSS 16(BX), Y13
 	VMULPS       Y9, Y13, Y14
 	VADDPS       Y14, Y1, Y1
@@ -1482,12 +1462,10 @@ step:
 	VADDPS       Y10, Y8, Y8
 	VMOVDQU      192(DX), Y10
 	VPSLLD       $0x10, Y10, Y9
-	VPSRLD       $0x10, Y10, Y10
-	VPSLLD       $0x10, Y10, Y10
+	VPAND        upperHalves<>+0(SB), Y10, Y10
 	VMOVDQU      224(DX), Y12
 	VPSLLD       $0x10, Y12, Y11
-	VPSRLD       $0x10, Y12, Y12
-	VPSLLD       $0x10, Y12, Y12
+	VPAND        upperHalves<>+0(SB), Y12, Y12
 	VBROADCASTSS 24(BX), Y13
 	VMULPS       Y9, Y13, Y14
 	VADDPS       Y14, Y1, Y1
@@ -1531,7 +1509,7 @@ step:
 	ADDQ         $0x00000100, DX
 	ADDQ         $0x20, BX
 	DECQ         R9
-	JNZ          step
+	JNZ          turn
 	VBROADCASTSS unit+56(FP), Y9
 	MOVQ         AX, R9
 	VMULPS       Y1, Y9, Y1

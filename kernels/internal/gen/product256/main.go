@@ -17,13 +17,24 @@ const (
 	halves       = 2 // registers that hold the rows of a panel
 )
 
+// wide is the largest number of columns for which both halves of a panel are multiplied at once.
+const wide = 4
+
+func together(n int) int {
+	if n <= wide {
+		return 2
+	}
+	return 1
+}
+
 func main() {
 	floats := flag.Bool("float", false, "write the products of F32 and BF16, not those of Q8 and Q4")
 	flag.Parse()
 	if *floats {
+		constant("upperHalves", 0xffff0000)
 		for n := 1; n <= floatColumns; n++ {
-			float{name: fmt.Sprintf("MulF32x%d", n), n: n, group: groupF32}.generate()
-			float{name: fmt.Sprintf("MulBF16x%d", n), n: n, group: groupBF16}.generate()
+			(&float{name: fmt.Sprintf("MulF32x%d", n), n: n, blockBytes: 2048, group: groupF32}).generate()
+			(&float{name: fmt.Sprintf("MulBF16x%d", n), n: n, blockBytes: 1024, group: groupBF16}).generate()
 		}
 	} else {
 		constants()
@@ -32,8 +43,8 @@ func main() {
 			if n == 1 {
 				q8 = &signQ8{}
 			}
-			(&quantised{name: fmt.Sprintf("MulQ8x%d", n), n: n, blockBytes: 32 + 512, dot: q8}).generate()
-			(&quantised{name: fmt.Sprintf("MulQ4x%d", n), n: n, blockBytes: 32 + 256, dot: &levelsQ4{}}).generate()
+			(&quantised{name: fmt.Sprintf("MulQ8x%d", n), n: n, together: together(n), blockBytes: 32 + 512, dot: q8}).generate()
+			(&quantised{name: fmt.Sprintf("MulQ4x%d", n), n: n, together: together(n), blockBytes: 32 + 256, dot: &levelsQ4{}}).generate()
 		}
 	}
 	Generate()

@@ -13,7 +13,7 @@ const (
 
 	// inRegisters is the largest number of columns whose float32 sums stay in registers. Those of more lie in working memory, whose reads cost
 	// nothing beside so much arithmetic.
-	inRegisters = 2
+	inRegisters = 1
 
 	// nosplit is the largest frame of a function that does not ask for more stack: the linker allows 800 bytes with all that calls it.
 	nosplit = 700
@@ -24,6 +24,7 @@ type quantised struct {
 	name       string
 	n          int
 	blockBytes int
+	together   int // how many halves of a panel are multiplied at once: 1 or 2
 	dot        dotter
 
 	quants, scales, starts reg.GPVirtual // of the block in progress, per column
@@ -36,13 +37,13 @@ type quantised struct {
 // dotter is how the dot products of one block are computed in a format. Its functions write code in the order in which they are called.
 type dotter interface {
 	// load loads constants, once.
-	load()
+	load(q *quantised)
 	// scratch is how many bytes of working memory prepare needs for so many columns.
 	scratch(n int) int
-	// prepare puts into working memory what half needs of a block's activations.
+	// prepare puts into working memory what rows needs of a block's activations.
 	prepare(q *quantised, work Mem)
-	// half computes the dot products of 8 rows, whose quants begin at weights, with every column.
-	half(q *quantised, weights, work Mem, dots []reg.VecVirtual)
+	// rows computes the dot products of one or two halves of a panel, whose quants begin at weights, with every column: dots[half][column].
+	rows(q *quantised, weights []Mem, work Mem, dots [][]reg.VecVirtual)
 }
 
 // generate writes the function:
@@ -71,7 +72,7 @@ func (q *quantised) generate() {
 	q.scales = Load(Param("scales"), GP64()).(reg.GPVirtual)
 	q.starts = Load(Param("starts"), GP64()).(reg.GPVirtual)
 	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
-	q.dot.load()
+	q.dot.load(q)
 
 	Label("leaf")
 	count := Load(Param("leaf"), GP64()).(reg.GPVirtual)
@@ -134,20 +135,31 @@ func (q *quantised) open() {
 // block adds the products of one block to the sums.
 func (q *quantised) block(weights reg.GPVirtual) {
 	q.dot.prepare(q, q.work)
-	dots := make([]reg.VecVirtual, q.n)
-	for h := range halves {
-		for i := range dots {
-			dots[i] = YMM()
+	for h := 0; h < halves; h += q.together {
+		dots, quants := make([][]reg.VecVirtual, q.together), make([]Mem, q.together)
+		for i := range q.together {
+			dots[i] = registers(q.n)
+			quants[i] = Mem{Base: weights, Disp: 32 + width*(h+i)}
 		}
-		q.dot.half(q, Mem{Base: weights, Disp: 32 + width*h}, q.work, dots)
-		wscale, scale := YMM(), YMM()
-		VCVTPH2PS(Mem{Base: weights, Disp: 16 * h}, wscale)
-		for i, dot := range dots {
-			VBROADCASTSS(Mem{Base: q.scales, Disp: 4 * i}, scale)
-			VMULPS(scale, wscale, scale)
+		q.dot.rows(q, quants, q.work, dots)
+		q.scale(Mem{Base: weights, Disp: 16 * h}, h, dots)
+	}
+}
+
+// scale adds float32(dot) * (wscale * scale) to the sums of half h and those behind it.
+func (q *quantised) scale(halfScales Mem, h int, dots [][]reg.VecVirtual) {
+	wscale, scale, product := registers(len(dots)), YMM(), YMM()
+	for j, w := range wscale {
+		VCVTPH2PS(halfScales.Offset(16*j), w)
+	}
+	for i := range q.n {
+		VBROADCASTSS(Mem{Base: q.scales, Disp: 4 * i}, scale)
+		for j, w := range wscale {
+			dot, sum := dots[j][i], q.sum(h+j, i)
+			VMULPS(scale, w, product)
 			VCVTDQ2PS(dot, dot)
-			VMULPS(scale, dot, dot)
-			if sum := q.sum(h, i); q.n <= inRegisters {
+			VMULPS(product, dot, dot)
+			if q.n <= inRegisters {
 				VADDPS(dot, sum, sum)
 			} else {
 				VADDPS(sum, dot, dot)
