@@ -74,7 +74,7 @@ func (s *Stage) ffn() error {
 	l, rows := s.layer, s.batch.Rows()
 	if inner := s.share.Inner.Len(); inner > 0 {
 		s.multiply(&s.normed, l.up, s.sums, inner)
-		s.pool.Run(rows, s.activate)
+		s.pool.Run(s.activationPieces(rows, s.pool.Workers()), s.activate)
 	}
 	if err := s.reduce(&s.inner, l.down); err != nil {
 		return err

@@ -49,6 +49,7 @@ type tasks struct {
 	number int // of layer in this stage
 	batch  *Batch
 	hidden []float32 // (T, Embed), the residual stream
+	pieces int       // of a row of inner, each a part of activate
 
 	rows       []int32 // selected rows of hidden, for the head
 	looker     Looker

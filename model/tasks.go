@@ -10,7 +10,7 @@ func (s *Stage) makeTasks() {
 	s.attend = s.attendPart
 	s.collectAttended = s.collectAttendedRow
 	s.addAttention = s.addAttentionRow
-	s.activate = s.activateRow
+	s.activate = s.activatePiece
 	s.addFFN = s.addFFNRow
 	s.normFinal = s.normFinalRow
 	s.showLogits = s.showLogitsPiece
@@ -37,8 +37,13 @@ func (s *Stage) embedRow(t int) {
 
 // norm puts the LayerNorm of row t into normed, ready for the matrices.
 func (s *Stage) norm(n norm, row []float32, t int, matrices []kernels.Matrix) {
-	kernels.LayerNorm(s.normed.Row(t), row, n.weight, n.bias, s.config.Epsilon)
-	s.quantise(&s.normed, matrices, t)
+	switch {
+	case len(matrices) == 0:
+	case matrices[0].Format.Quantised():
+		s.normed.SetNorm(t, row, n.weight, n.bias, s.config.Epsilon)
+	default:
+		kernels.LayerNorm(s.normed.Row(t), row, n.weight, n.bias, s.config.Epsilon)
+	}
 }
 
 func (s *Stage) normAttentionRow(t int) {
@@ -63,16 +68,38 @@ func (s *Stage) addAttentionRow(t int) {
 	s.norm(s.layer.norm2, s.residual(t), t, s.layer.up)
 }
 
-func (s *Stage) activateRow(t int) {
-	width := s.share.Inner.Len()
-	row := s.inner.Row(t)
-	kernels.Finish(row, s.sums[t*width:(t+1)*width], s.layer.up[0].Exponent, s.layer.upBias)
-	if s.config.Activation == GELUErf {
+// activateColumns is the least number of columns that are worth a part of their own: a quarter of a microsecond.
+const activateColumns = 512
+
+// activationPieces cuts each row of the FFN's inner layer so that every worker has a part, and returns the number of parts.
+func (s *Stage) activationPieces(rows, workers int) int {
+	wanted := (workers + rows - 1) / max(1, rows)
+	s.pieces = max(1, min(wanted, s.share.Inner.Len()/activateColumns))
+	return rows * s.pieces
+}
+
+// activatePiece turns a piece of a row of the product with up into activations for down.
+func (s *Stage) activatePiece(part int) {
+	t, piece, width := part/s.pieces, part%s.pieces, s.share.Inner.Len()
+	lo, hi := s.pieceStart(piece, width), s.pieceStart(piece+1, width)
+	sums, bias, exponent := s.sums[t*width+lo:t*width+hi], s.layer.upBias[lo:hi], s.layer.up[0].Exponent
+	exact := s.config.Activation == GELUErf
+	if len(s.layer.down) > 0 && s.layer.down[0].Format.Quantised() {
+		s.inner.SetGELU(t, lo, sums, exponent, bias, exact)
+		return
+	}
+	row := s.inner.Row(t)[lo:hi]
+	kernels.Finish(row, sums, exponent, bias)
+	if exact {
 		kernels.GELUErf(row)
 	} else {
 		kernels.GELU(row)
 	}
-	s.quantise(&s.inner, s.layer.down, t)
+}
+
+// pieceStart is the first column of a piece: whole quantisation blocks.
+func (s *Stage) pieceStart(piece, width int) int {
+	return min(width, piece*kernels.Blocks(width)/s.pieces*kernels.BlockK)
 }
 
 func (s *Stage) addFFNRow(t int) {
