@@ -5,11 +5,12 @@ import "math"
 // AttendScratch is the working memory of attention for one goroutine. The zero value is ready; it only grows, so a
 // warm one allocates nothing.
 type AttendScratch struct {
-	page   []float32 // (BlockTokens, headDim)
+	page   []float32 // (BlockTokens, headDim), or turned keys (headDim, BlockTokens)
 	scores []float32 // (rows or heads, KeyBlock)
 	parts  []float32 // (key blocks, rows, PartFloats)
 	query  []float32 // (rows, headDim)
 	chunk  []float32 // (KeyBlock, mixDim)
+	work   []float32 // (dotsWork)
 }
 
 // PartFloats is the size of what one key block gives to one query row: its largest score, its sum of
@@ -36,16 +37,18 @@ func (kv *KV) Attend(out []float32, outStride int, q []float32, qStride, rows, h
 		for b := range blocks {
 			kv.AttendBlock(s.parts[b*n*size:(b+1)*n*size], q[first*qStride:], qStride, n, head, table, pos, b, s)
 		}
-		for r := range n {
-			at := (first + r) * outStride
-			Combine(out[at:at+kv.HeadDim], s.parts[r*size:], n*size, KeyBlocks(pos+r+1))
+		for r := 0; r < n; {
+			blocks := KeyBlocks(pos + r + 1)
+			same := min(n, blocks*KeyBlock-pos) - r // rows with so many blocks
+			combineRows(out[(first+r)*outStride:], outStride, s.parts[r*size:], size, n*size, blocks, same, kv.HeadDim)
+			r += same
 		}
 	}
 }
 
 // attendRows is how many rows Attend takes through the keys together: enough to make the widening of keys and values cheap, and
 // so few that their parts stay in a processor's cache.
-const attendRows = 64
+const attendRows = 128
 
 // AttendBlock computes the part of key block b, the keys of positions [b*KeyBlock, (b+1)*KeyBlock), for the rows that
 // Attend describes. Row r's part goes to dst[r*PartFloats]; a row that sees no key of the block has the part
@@ -75,8 +78,7 @@ func (kv *KV) AttendHeads(dst, q []float32, qStride, rows, head, heads int, tabl
 	for h := range heads {
 		part, query := dst[h*size:(h+1)*size], q[h*d:]
 		if t.fits(d) {
-			s.pack(query, qStride, rows, d)
-			t.rows(kv, part, rows, head+h, table, pos, b, s)
+			t.rows(kv, part, query, qStride, rows, head+h, table, pos, b, s)
 		} else {
 			kv.attendBlock(part, query, qStride, rows, head+h, table, pos, b, s)
 		}
@@ -200,11 +202,27 @@ func addWeighted(acc, x, p []float32) {
 //
 // each step rounded to float32, the sums from +0.
 func Combine(out, parts []float32, stride, n int) {
-	if t := activeAttention(); t.fits(len(out)) && n > 0 && len(out) > 0 {
-		parts = parts[:(n-1)*stride+PartFloats(len(out))]
-		t.combine(&out[0], &parts[0], 4*stride, n, len(out))
+	if n > 0 {
+		combineRows(out, 0, parts, 0, stride, n, 1, len(out))
 		return
 	}
+	combineGeneric(out, parts, stride, n)
+}
+
+// combineRows is Combine of rows rows of d elements, rowStride apart in parts and outStride in out.
+func combineRows(out []float32, outStride int, parts []float32, rowStride, stride, n, rows, d int) {
+	if t := activeAttention(); t.fits(d) && d > 0 {
+		out, parts = out[:(rows-1)*outStride+d], parts[:(rows-1)*rowStride+(n-1)*stride+PartFloats(d)]
+		t.combine(&out[0], 4*outStride, &parts[0], 4*rowStride, 4*stride, n, rows, d)
+		return
+	}
+	for r := range rows {
+		combineGeneric(out[r*outStride:r*outStride+d], parts[r*rowStride:], stride, n)
+	}
+}
+
+// combineGeneric is Combine.
+func combineGeneric(out, parts []float32, stride, n int) {
 	m := float32(math.Inf(-1))
 	for b := range n {
 		if v := parts[b*stride]; v > m {

@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -193,21 +192,4 @@ func TestAttendAllocatesNothing(t *testing.T) {
 			}
 		}
 	})
-}
-
-func BenchmarkAttend(b *testing.B) {
-	for _, f := range allKVFormats {
-		for _, rows := range []int{1, 32} {
-			const keys, d = 1024, 128
-			b.Run(fmt.Sprintf("kv=%s/keys=%d/headdim=%d/rows=%d", f, keys, d, rows), func(b *testing.B) {
-				rng := newRand(1)
-				s := newSequence(b, rng, f, 1, d, keys, func() float32 { return float32(rng.NormFloat64()) })
-				q, out := normals(rng, rows*d, 1), make([]float32, rows*d)
-				var scratch AttendScratch
-				b.SetBytes(int64(2 * keys * f.VectorBytes(d)))
-				best := bestPass(b, func() { s.kv.Attend(out, d, q, d, rows, 0, s.table, keys-rows, &scratch) })
-				b.ReportMetric(float64(2*keys*d*rows)/best/1e9, "best-GMAC/s")
-			})
-		}
-	}
 }

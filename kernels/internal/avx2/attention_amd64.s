@@ -1327,6 +1327,220 @@ part24:
 	VZEROUPPER
 	RET
 
+// func TurnF16(dst *float32, src *byte, scales *byte, vector int, dim int)
+// Requires: AVX, F16C
+TEXT ·TurnF16(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	SHRQ $0x04, BX
+
+square25:
+	MOVQ       CX, DI
+	MOVQ       DI, R8
+	VCVTPH2PS  (DI), Y0
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y1
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y2
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y3
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y4
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y5
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y6
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, (AX)
+	VMOVUPS    Y7, 64(AX)
+	VMOVUPS    Y2, 128(AX)
+	VMOVUPS    Y8, 192(AX)
+	VMOVUPS    Y3, 256(AX)
+	VMOVUPS    Y1, 320(AX)
+	VMOVUPS    Y5, 384(AX)
+	VMOVUPS    Y0, 448(AX)
+	MOVQ       R8, DI
+	VCVTPH2PS  16(DI), Y0
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y1
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y2
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y3
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y4
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y5
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y6
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 512(AX)
+	VMOVUPS    Y7, 576(AX)
+	VMOVUPS    Y2, 640(AX)
+	VMOVUPS    Y8, 704(AX)
+	VMOVUPS    Y3, 768(AX)
+	VMOVUPS    Y1, 832(AX)
+	VMOVUPS    Y5, 896(AX)
+	VMOVUPS    Y0, 960(AX)
+	MOVQ       DI, R8
+	VCVTPH2PS  (DI), Y0
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y1
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y2
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y3
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y4
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y5
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y6
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 32(AX)
+	VMOVUPS    Y7, 96(AX)
+	VMOVUPS    Y2, 160(AX)
+	VMOVUPS    Y8, 224(AX)
+	VMOVUPS    Y3, 288(AX)
+	VMOVUPS    Y1, 352(AX)
+	VMOVUPS    Y5, 416(AX)
+	VMOVUPS    Y0, 480(AX)
+	MOVQ       R8, DI
+	VCVTPH2PS  16(DI), Y0
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y1
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y2
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y3
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y4
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y5
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y6
+	ADDQ       DX, DI
+	VCVTPH2PS  16(DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 544(AX)
+	VMOVUPS    Y7, 608(AX)
+	VMOVUPS    Y2, 672(AX)
+	VMOVUPS    Y8, 736(AX)
+	VMOVUPS    Y3, 800(AX)
+	VMOVUPS    Y1, 864(AX)
+	VMOVUPS    Y5, 928(AX)
+	VMOVUPS    Y0, 992(AX)
+	ADDQ       $+32, CX
+	ADDQ       $+1024, AX
+	DECQ       BX
+	JNZ        square25
+	VZEROUPPER
+	RET
+
 // func KeysQ8x128(scores *float32, q *float32, page *byte, heads int, dim int, scale float32)
 // Requires: AVX, AVX2, F16C
 TEXT ·KeysQ8x128(SB), NOSPLIT, $256-44
@@ -1336,7 +1550,7 @@ TEXT ·KeysQ8x128(SB), NOSPLIT, $256-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head25:
+head26:
 	LEAQ         128(DX), SI
 	VCVTPH2PS    (SI), X0
 	VMOVUPS      X0, (SP)
@@ -2946,7 +3160,7 @@ head25:
 	ADDQ         $+2176, DX
 	ADDQ         $+512, AX
 	DECQ         BX
-	JNZ          head25
+	JNZ          head26
 	VZEROUPPER
 	RET
 
@@ -2959,7 +3173,7 @@ TEXT ·KeysQ8(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head26:
+head27:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, DI
@@ -2967,9 +3181,9 @@ head26:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd27
+	JZ     odd28
 
-pair29:
+pair30:
 	VPBROADCASTW (R8), X2
 	VCVTPH2PS    X2, Y2
 	VPMOVSXBD    (DX), Y3
@@ -2998,11 +3212,11 @@ pair29:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair29
+	JNZ          pair30
 
-odd27:
+odd28:
 	TESTQ        $0x00000010, SI
-	JZ           done28
+	JZ           done29
 	VPBROADCASTW (R8), X2
 	VCVTPH2PS    X2, Y2
 	VPMOVSXBD    (DX), Y3
@@ -3019,7 +3233,7 @@ odd27:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done28:
+done29:
 	MOVQ   R8, DX
 	VADDPS Y1, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -3029,9 +3243,9 @@ done28:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd30
+	JZ     odd31
 
-pair32:
+pair33:
 	VPBROADCASTW (R8), X3
 	VCVTPH2PS    X3, Y3
 	VPMOVSXBD    (DX), Y4
@@ -3060,11 +3274,11 @@ pair32:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair32
+	JNZ          pair33
 
-odd30:
+odd31:
 	TESTQ        $0x00000010, SI
-	JZ           done31
+	JZ           done32
 	VPBROADCASTW (R8), X3
 	VCVTPH2PS    X3, Y3
 	VPMOVSXBD    (DX), Y4
@@ -3081,7 +3295,7 @@ odd30:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done31:
+done32:
 	MOVQ   R8, DX
 	VADDPS Y2, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3091,9 +3305,9 @@ done31:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd33
+	JZ     odd34
 
-pair35:
+pair36:
 	VPBROADCASTW (R8), X4
 	VCVTPH2PS    X4, Y4
 	VPMOVSXBD    (DX), Y5
@@ -3122,11 +3336,11 @@ pair35:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair35
+	JNZ          pair36
 
-odd33:
+odd34:
 	TESTQ        $0x00000010, SI
-	JZ           done34
+	JZ           done35
 	VPBROADCASTW (R8), X4
 	VCVTPH2PS    X4, Y4
 	VPMOVSXBD    (DX), Y5
@@ -3143,7 +3357,7 @@ odd33:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done34:
+done35:
 	MOVQ   R8, DX
 	VADDPS Y3, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3153,9 +3367,9 @@ done34:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd36
+	JZ     odd37
 
-pair38:
+pair39:
 	VPBROADCASTW (R8), X5
 	VCVTPH2PS    X5, Y5
 	VPMOVSXBD    (DX), Y6
@@ -3184,11 +3398,11 @@ pair38:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair38
+	JNZ          pair39
 
-odd36:
+odd37:
 	TESTQ        $0x00000010, SI
-	JZ           done37
+	JZ           done38
 	VPBROADCASTW (R8), X5
 	VCVTPH2PS    X5, Y5
 	VPMOVSXBD    (DX), Y6
@@ -3205,7 +3419,7 @@ odd36:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done37:
+done38:
 	MOVQ   R8, DX
 	VADDPS Y4, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -3215,9 +3429,9 @@ done37:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd39
+	JZ     odd40
 
-pair41:
+pair42:
 	VPBROADCASTW (R8), X6
 	VCVTPH2PS    X6, Y6
 	VPMOVSXBD    (DX), Y7
@@ -3246,11 +3460,11 @@ pair41:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair41
+	JNZ          pair42
 
-odd39:
+odd40:
 	TESTQ        $0x00000010, SI
-	JZ           done40
+	JZ           done41
 	VPBROADCASTW (R8), X6
 	VCVTPH2PS    X6, Y6
 	VPMOVSXBD    (DX), Y7
@@ -3267,7 +3481,7 @@ odd39:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done40:
+done41:
 	MOVQ   R8, DX
 	VADDPS Y5, Y4, Y4
 	VXORPS Y5, Y5, Y5
@@ -3277,9 +3491,9 @@ done40:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd42
+	JZ     odd43
 
-pair44:
+pair45:
 	VPBROADCASTW (R8), X7
 	VCVTPH2PS    X7, Y7
 	VPMOVSXBD    (DX), Y8
@@ -3308,11 +3522,11 @@ pair44:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair44
+	JNZ          pair45
 
-odd42:
+odd43:
 	TESTQ        $0x00000010, SI
-	JZ           done43
+	JZ           done44
 	VPBROADCASTW (R8), X7
 	VCVTPH2PS    X7, Y7
 	VPMOVSXBD    (DX), Y8
@@ -3329,7 +3543,7 @@ odd42:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done43:
+done44:
 	MOVQ   R8, DX
 	VADDPS Y6, Y5, Y5
 	VXORPS Y6, Y6, Y6
@@ -3339,9 +3553,9 @@ done43:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd45
+	JZ     odd46
 
-pair47:
+pair48:
 	VPBROADCASTW (R8), X8
 	VCVTPH2PS    X8, Y8
 	VPMOVSXBD    (DX), Y9
@@ -3370,11 +3584,11 @@ pair47:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair47
+	JNZ          pair48
 
-odd45:
+odd46:
 	TESTQ        $0x00000010, SI
-	JZ           done46
+	JZ           done47
 	VPBROADCASTW (R8), X8
 	VCVTPH2PS    X8, Y8
 	VPMOVSXBD    (DX), Y9
@@ -3391,7 +3605,7 @@ odd45:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done46:
+done47:
 	MOVQ   R8, DX
 	VADDPS Y7, Y6, Y6
 	VXORPS Y7, Y7, Y7
@@ -3401,9 +3615,9 @@ done46:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd48
+	JZ     odd49
 
-pair50:
+pair51:
 	VPBROADCASTW (R8), X9
 	VCVTPH2PS    X9, Y9
 	VPMOVSXBD    (DX), Y10
@@ -3432,11 +3646,11 @@ pair50:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair50
+	JNZ          pair51
 
-odd48:
+odd49:
 	TESTQ        $0x00000010, SI
-	JZ           done49
+	JZ           done50
 	VPBROADCASTW (R8), X9
 	VCVTPH2PS    X9, Y9
 	VPMOVSXBD    (DX), Y10
@@ -3453,7 +3667,7 @@ odd48:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done49:
+done50:
 	MOVQ         R8, DX
 	VADDPS       Y8, Y7, Y7
 	VPERM2F128   $0x21, Y4, Y0, Y8
@@ -3489,9 +3703,9 @@ done49:
 	MOVQ         DX, R8
 	ADDQ         SI, R8
 	SHRQ         $0x05, R9
-	JZ           odd51
+	JZ           odd52
 
-pair53:
+pair54:
 	VPBROADCASTW (R8), X2
 	VCVTPH2PS    X2, Y2
 	VPMOVSXBD    (DX), Y3
@@ -3520,11 +3734,11 @@ pair53:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair53
+	JNZ          pair54
 
-odd51:
+odd52:
 	TESTQ        $0x00000010, SI
-	JZ           done52
+	JZ           done53
 	VPBROADCASTW (R8), X2
 	VCVTPH2PS    X2, Y2
 	VPMOVSXBD    (DX), Y3
@@ -3541,7 +3755,7 @@ odd51:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done52:
+done53:
 	MOVQ   R8, DX
 	VADDPS Y1, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -3551,9 +3765,9 @@ done52:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd54
+	JZ     odd55
 
-pair56:
+pair57:
 	VPBROADCASTW (R8), X3
 	VCVTPH2PS    X3, Y3
 	VPMOVSXBD    (DX), Y4
@@ -3582,11 +3796,11 @@ pair56:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair56
+	JNZ          pair57
 
-odd54:
+odd55:
 	TESTQ        $0x00000010, SI
-	JZ           done55
+	JZ           done56
 	VPBROADCASTW (R8), X3
 	VCVTPH2PS    X3, Y3
 	VPMOVSXBD    (DX), Y4
@@ -3603,7 +3817,7 @@ odd54:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done55:
+done56:
 	MOVQ   R8, DX
 	VADDPS Y2, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3613,9 +3827,9 @@ done55:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd57
+	JZ     odd58
 
-pair59:
+pair60:
 	VPBROADCASTW (R8), X4
 	VCVTPH2PS    X4, Y4
 	VPMOVSXBD    (DX), Y5
@@ -3644,11 +3858,11 @@ pair59:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair59
+	JNZ          pair60
 
-odd57:
+odd58:
 	TESTQ        $0x00000010, SI
-	JZ           done58
+	JZ           done59
 	VPBROADCASTW (R8), X4
 	VCVTPH2PS    X4, Y4
 	VPMOVSXBD    (DX), Y5
@@ -3665,7 +3879,7 @@ odd57:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done58:
+done59:
 	MOVQ   R8, DX
 	VADDPS Y3, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3675,9 +3889,9 @@ done58:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd60
+	JZ     odd61
 
-pair62:
+pair63:
 	VPBROADCASTW (R8), X5
 	VCVTPH2PS    X5, Y5
 	VPMOVSXBD    (DX), Y6
@@ -3706,11 +3920,11 @@ pair62:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair62
+	JNZ          pair63
 
-odd60:
+odd61:
 	TESTQ        $0x00000010, SI
-	JZ           done61
+	JZ           done62
 	VPBROADCASTW (R8), X5
 	VCVTPH2PS    X5, Y5
 	VPMOVSXBD    (DX), Y6
@@ -3727,7 +3941,7 @@ odd60:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done61:
+done62:
 	MOVQ   R8, DX
 	VADDPS Y4, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -3737,9 +3951,9 @@ done61:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd63
+	JZ     odd64
 
-pair65:
+pair66:
 	VPBROADCASTW (R8), X6
 	VCVTPH2PS    X6, Y6
 	VPMOVSXBD    (DX), Y7
@@ -3768,11 +3982,11 @@ pair65:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair65
+	JNZ          pair66
 
-odd63:
+odd64:
 	TESTQ        $0x00000010, SI
-	JZ           done64
+	JZ           done65
 	VPBROADCASTW (R8), X6
 	VCVTPH2PS    X6, Y6
 	VPMOVSXBD    (DX), Y7
@@ -3789,7 +4003,7 @@ odd63:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done64:
+done65:
 	MOVQ   R8, DX
 	VADDPS Y5, Y4, Y4
 	VXORPS Y5, Y5, Y5
@@ -3799,9 +4013,9 @@ done64:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd66
+	JZ     odd67
 
-pair68:
+pair69:
 	VPBROADCASTW (R8), X7
 	VCVTPH2PS    X7, Y7
 	VPMOVSXBD    (DX), Y8
@@ -3830,11 +4044,11 @@ pair68:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair68
+	JNZ          pair69
 
-odd66:
+odd67:
 	TESTQ        $0x00000010, SI
-	JZ           done67
+	JZ           done68
 	VPBROADCASTW (R8), X7
 	VCVTPH2PS    X7, Y7
 	VPMOVSXBD    (DX), Y8
@@ -3851,7 +4065,7 @@ odd66:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done67:
+done68:
 	MOVQ   R8, DX
 	VADDPS Y6, Y5, Y5
 	VXORPS Y6, Y6, Y6
@@ -3861,9 +4075,9 @@ done67:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd69
+	JZ     odd70
 
-pair71:
+pair72:
 	VPBROADCASTW (R8), X8
 	VCVTPH2PS    X8, Y8
 	VPMOVSXBD    (DX), Y9
@@ -3892,11 +4106,11 @@ pair71:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair71
+	JNZ          pair72
 
-odd69:
+odd70:
 	TESTQ        $0x00000010, SI
-	JZ           done70
+	JZ           done71
 	VPBROADCASTW (R8), X8
 	VCVTPH2PS    X8, Y8
 	VPMOVSXBD    (DX), Y9
@@ -3913,7 +4127,7 @@ odd69:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done70:
+done71:
 	MOVQ   R8, DX
 	VADDPS Y7, Y6, Y6
 	VXORPS Y7, Y7, Y7
@@ -3923,9 +4137,9 @@ done70:
 	MOVQ   DX, CX
 	ADDQ   SI, CX
 	SHRQ   $0x05, R8
-	JZ     odd72
+	JZ     odd73
 
-pair74:
+pair75:
 	VPBROADCASTW (CX), X9
 	VCVTPH2PS    X9, Y9
 	VPMOVSXBD    (DX), Y10
@@ -3954,11 +4168,11 @@ pair74:
 	ADDQ         $+64, DI
 	ADDQ         $+2, CX
 	DECQ         R8
-	JNZ          pair74
+	JNZ          pair75
 
-odd72:
+odd73:
 	TESTQ        $0x00000010, SI
-	JZ           done73
+	JZ           done74
 	VPBROADCASTW (CX), X9
 	VCVTPH2PS    X9, Y9
 	VPMOVSXBD    (DX), Y10
@@ -3975,7 +4189,7 @@ odd72:
 	ADDQ         $+64, DI
 	ADDQ         $+2, CX
 
-done73:
+done74:
 	MOVQ         CX, DX
 	VADDPS       Y8, Y7, Y7
 	VPERM2F128   $0x21, Y4, Y0, Y8
@@ -4007,7 +4221,7 @@ done73:
 	MOVQ         DI, CX
 	ADDQ         $+512, AX
 	DECQ         BX
-	JNZ          head26
+	JNZ          head27
 	VZEROUPPER
 	RET
 
@@ -4025,7 +4239,7 @@ TEXT ·ValuesQ8x64(SB), NOSPLIT, $0-64
 	MOVQ SI, R10
 	SHLQ $0x04, R10
 
-head75:
+head76:
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	VMOVUPS 64(AX), Y2
@@ -4039,7 +4253,7 @@ head75:
 	MOVQ    R8, R14
 	MOVQ    R9, R13
 
-key76:
+key77:
 	VBROADCASTSS (R12), Y8
 	VPBROADCASTW (R13), X9
 	VCVTPH2PS    X9, Y9
@@ -4089,7 +4303,7 @@ key76:
 	ADDQ         SI, R11
 	ADDQ         SI, R13
 	DECQ         R14
-	JNZ          key76
+	JNZ          key77
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
@@ -4103,7 +4317,7 @@ key76:
 	ADDQ         R10, BX
 	ADDQ         R10, R9
 	DECQ         DI
-	JNZ          head75
+	JNZ          head76
 	VZEROUPPER
 	RET
 
@@ -4121,7 +4335,7 @@ TEXT ·ValuesQ8x16(SB), NOSPLIT, $0-64
 	MOVQ SI, R10
 	SHLQ $0x04, R10
 
-head77:
+head78:
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	MOVQ    BX, R11
@@ -4129,7 +4343,7 @@ head77:
 	MOVQ    R8, R14
 	MOVQ    R9, R13
 
-key78:
+key79:
 	VBROADCASTSS (R12), Y2
 	VPBROADCASTW (R13), X3
 	VCVTPH2PS    X3, Y3
@@ -4147,7 +4361,7 @@ key78:
 	ADDQ         SI, R11
 	ADDQ         SI, R13
 	DECQ         R14
-	JNZ          key78
+	JNZ          key79
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	ADDQ         CX, AX
@@ -4155,7 +4369,7 @@ key78:
 	ADDQ         R10, BX
 	ADDQ         R10, R9
 	DECQ         DI
-	JNZ          head77
+	JNZ          head78
 	VZEROUPPER
 	RET
 
@@ -4170,13 +4384,13 @@ TEXT ·WidenQ8(SB), NOSPLIT, $0-56
 	MOVQ dim+48(FP), DI
 	MOVQ scales+24(FP), R8
 
-vector79:
+vector80:
 	MOVQ DX, R9
 	MOVQ AX, R10
 	MOVQ DI, R11
 	MOVQ R8, R12
 
-group80:
+group81:
 	VPBROADCASTW (R12), X0
 	VCVTPH2PS    X0, Y0
 	VPMOVSXBD    (R9), Y1
@@ -4190,7 +4404,7 @@ group80:
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $0x10, R11
-	JZ           done81
+	JZ           done82
 	VPMOVSXBD    (R9), Y1
 	VCVTDQ2PS    Y1, Y1
 	VMULPS       Y0, Y1, Y1
@@ -4203,14 +4417,397 @@ group80:
 	ADDQ         $+64, R10
 	ADDQ         $+2, R12
 	SUBQ         $0x10, R11
-	JNZ          group80
+	JNZ          group81
 
-done81:
+done82:
 	ADDQ BX, R8
 	ADDQ BX, DX
 	ADDQ CX, AX
 	DECQ SI
-	JNZ  vector79
+	JNZ  vector80
+	VZEROUPPER
+	RET
+
+// func TurnQ8(dst *float32, src *byte, scales *byte, vector int, dim int)
+// Requires: AVX, AVX2, F16C
+TEXT ·TurnQ8(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	MOVQ scales+16(FP), SI
+	SHRQ $0x04, BX
+	XORQ DI, DI
+
+square83:
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	MOVQ         R8, R10
+	MOVQ         R9, R11
+	VPBROADCASTW (R9), X0
+	VCVTPH2PS    X0, Y1
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       Y1, Y0, Y0
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X1
+	VCVTPH2PS    X1, Y2
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X2
+	VCVTPH2PS    X2, Y3
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X3
+	VCVTPH2PS    X3, Y4
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X4
+	VCVTPH2PS    X4, Y5
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X5
+	VCVTPH2PS    X5, Y6
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X6
+	VCVTPH2PS    X6, Y7
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X7
+	VCVTPH2PS    X7, Y8
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	ADDQ         DX, R8
+	VUNPCKLPS    Y1, Y0, Y8
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y8, Y3
+	VUNPCKHPD    Y1, Y8, Y1
+	VUNPCKLPD    Y2, Y0, Y8
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPS    Y5, Y4, Y2
+	VUNPCKHPS    Y5, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKHPS    Y7, Y6, Y6
+	VUNPCKLPD    Y5, Y2, Y7
+	VUNPCKHPD    Y5, Y2, Y2
+	VUNPCKLPD    Y6, Y4, Y5
+	VUNPCKHPD    Y6, Y4, Y4
+	VPERM2F128   $0x20, Y7, Y3, Y6
+	VPERM2F128   $0x31, Y7, Y3, Y3
+	VPERM2F128   $0x20, Y2, Y1, Y7
+	VPERM2F128   $0x31, Y2, Y1, Y1
+	VPERM2F128   $0x20, Y5, Y8, Y2
+	VPERM2F128   $0x31, Y5, Y8, Y5
+	VPERM2F128   $0x20, Y4, Y0, Y8
+	VPERM2F128   $0x31, Y4, Y0, Y0
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 64(AX)
+	VMOVUPS      Y2, 128(AX)
+	VMOVUPS      Y8, 192(AX)
+	VMOVUPS      Y3, 256(AX)
+	VMOVUPS      Y1, 320(AX)
+	VMOVUPS      Y5, 384(AX)
+	VMOVUPS      Y0, 448(AX)
+	MOVQ         R10, R8
+	MOVQ         R11, R9
+	VPBROADCASTW (R9), X0
+	VCVTPH2PS    X0, Y1
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       Y1, Y0, Y0
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X1
+	VCVTPH2PS    X1, Y2
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X2
+	VCVTPH2PS    X2, Y3
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X3
+	VCVTPH2PS    X3, Y4
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X4
+	VCVTPH2PS    X4, Y5
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X5
+	VCVTPH2PS    X5, Y6
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X6
+	VCVTPH2PS    X6, Y7
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X7
+	VCVTPH2PS    X7, Y8
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	ADDQ         DX, R8
+	VUNPCKLPS    Y1, Y0, Y8
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y8, Y3
+	VUNPCKHPD    Y1, Y8, Y1
+	VUNPCKLPD    Y2, Y0, Y8
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPS    Y5, Y4, Y2
+	VUNPCKHPS    Y5, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKHPS    Y7, Y6, Y6
+	VUNPCKLPD    Y5, Y2, Y7
+	VUNPCKHPD    Y5, Y2, Y2
+	VUNPCKLPD    Y6, Y4, Y5
+	VUNPCKHPD    Y6, Y4, Y4
+	VPERM2F128   $0x20, Y7, Y3, Y6
+	VPERM2F128   $0x31, Y7, Y3, Y3
+	VPERM2F128   $0x20, Y2, Y1, Y7
+	VPERM2F128   $0x31, Y2, Y1, Y1
+	VPERM2F128   $0x20, Y5, Y8, Y2
+	VPERM2F128   $0x31, Y5, Y8, Y5
+	VPERM2F128   $0x20, Y4, Y0, Y8
+	VPERM2F128   $0x31, Y4, Y0, Y0
+	VMOVUPS      Y6, 512(AX)
+	VMOVUPS      Y7, 576(AX)
+	VMOVUPS      Y2, 640(AX)
+	VMOVUPS      Y8, 704(AX)
+	VMOVUPS      Y3, 768(AX)
+	VMOVUPS      Y1, 832(AX)
+	VMOVUPS      Y5, 896(AX)
+	VMOVUPS      Y0, 960(AX)
+	MOVQ         R8, R10
+	MOVQ         R9, R11
+	VPBROADCASTW (R9), X0
+	VCVTPH2PS    X0, Y1
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       Y1, Y0, Y0
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X1
+	VCVTPH2PS    X1, Y2
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X2
+	VCVTPH2PS    X2, Y3
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X3
+	VCVTPH2PS    X3, Y4
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X4
+	VCVTPH2PS    X4, Y5
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X5
+	VCVTPH2PS    X5, Y6
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X6
+	VCVTPH2PS    X6, Y7
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X7
+	VCVTPH2PS    X7, Y8
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	ADDQ         DX, R8
+	VUNPCKLPS    Y1, Y0, Y8
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y8, Y3
+	VUNPCKHPD    Y1, Y8, Y1
+	VUNPCKLPD    Y2, Y0, Y8
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPS    Y5, Y4, Y2
+	VUNPCKHPS    Y5, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKHPS    Y7, Y6, Y6
+	VUNPCKLPD    Y5, Y2, Y7
+	VUNPCKHPD    Y5, Y2, Y2
+	VUNPCKLPD    Y6, Y4, Y5
+	VUNPCKHPD    Y6, Y4, Y4
+	VPERM2F128   $0x20, Y7, Y3, Y6
+	VPERM2F128   $0x31, Y7, Y3, Y3
+	VPERM2F128   $0x20, Y2, Y1, Y7
+	VPERM2F128   $0x31, Y2, Y1, Y1
+	VPERM2F128   $0x20, Y5, Y8, Y2
+	VPERM2F128   $0x31, Y5, Y8, Y5
+	VPERM2F128   $0x20, Y4, Y0, Y8
+	VPERM2F128   $0x31, Y4, Y0, Y0
+	VMOVUPS      Y6, 32(AX)
+	VMOVUPS      Y7, 96(AX)
+	VMOVUPS      Y2, 160(AX)
+	VMOVUPS      Y8, 224(AX)
+	VMOVUPS      Y3, 288(AX)
+	VMOVUPS      Y1, 352(AX)
+	VMOVUPS      Y5, 416(AX)
+	VMOVUPS      Y0, 480(AX)
+	MOVQ         R10, R8
+	MOVQ         R11, R9
+	VPBROADCASTW (R9), X0
+	VCVTPH2PS    X0, Y1
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       Y1, Y0, Y0
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X1
+	VCVTPH2PS    X1, Y2
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X2
+	VCVTPH2PS    X2, Y3
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X3
+	VCVTPH2PS    X3, Y4
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X4
+	VCVTPH2PS    X4, Y5
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X5
+	VCVTPH2PS    X5, Y6
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X6
+	VCVTPH2PS    X6, Y7
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), X7
+	VCVTPH2PS    X7, Y8
+	ADDQ         DX, R9
+	VPMOVSXBD    8(R8), Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	ADDQ         DX, R8
+	VUNPCKLPS    Y1, Y0, Y8
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y8, Y3
+	VUNPCKHPD    Y1, Y8, Y1
+	VUNPCKLPD    Y2, Y0, Y8
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPS    Y5, Y4, Y2
+	VUNPCKHPS    Y5, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKHPS    Y7, Y6, Y6
+	VUNPCKLPD    Y5, Y2, Y7
+	VUNPCKHPD    Y5, Y2, Y2
+	VUNPCKLPD    Y6, Y4, Y5
+	VUNPCKHPD    Y6, Y4, Y4
+	VPERM2F128   $0x20, Y7, Y3, Y6
+	VPERM2F128   $0x31, Y7, Y3, Y3
+	VPERM2F128   $0x20, Y2, Y1, Y7
+	VPERM2F128   $0x31, Y2, Y1, Y1
+	VPERM2F128   $0x20, Y5, Y8, Y2
+	VPERM2F128   $0x31, Y5, Y8, Y5
+	VPERM2F128   $0x20, Y4, Y0, Y8
+	VPERM2F128   $0x31, Y4, Y0, Y0
+	VMOVUPS      Y6, 544(AX)
+	VMOVUPS      Y7, 608(AX)
+	VMOVUPS      Y2, 672(AX)
+	VMOVUPS      Y8, 736(AX)
+	VMOVUPS      Y3, 800(AX)
+	VMOVUPS      Y1, 864(AX)
+	VMOVUPS      Y5, 928(AX)
+	VMOVUPS      Y0, 992(AX)
+	ADDQ         $+16, CX
+	ADDQ         $+1024, AX
+	ADDQ         DI, SI
+	XORQ         $0x02, DI
+	DECQ         BX
+	JNZ          square83
 	VZEROUPPER
 	RET
 
@@ -4223,7 +4820,7 @@ TEXT ·KeysF32x128(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head82:
+head84:
 	VMOVUPS      (DX), Y0
 	VMULPS       (CX), Y0, Y0
 	VMOVUPS      32(DX), Y1
@@ -5032,7 +5629,7 @@ head82:
 	ADDQ         $+8192, DX
 	ADDQ         $+512, AX
 	DECQ         BX
-	JNZ          head82
+	JNZ          head84
 	VZEROUPPER
 	RET
 
@@ -5045,14 +5642,14 @@ TEXT ·KeysF32(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head83:
+head85:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, DI
 	MOVQ   SI, R8
 	SHRQ   $0x04, R8
 
-vector84:
+vector86:
 	VMOVUPS (DX), Y2
 	VMULPS  (DI), Y2, Y2
 	VADDPS  Y2, Y0, Y0
@@ -5062,7 +5659,7 @@ vector84:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector84
+	JNZ     vector86
 	VADDPS  Y1, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -5070,7 +5667,7 @@ vector84:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector85:
+vector87:
 	VMOVUPS (DX), Y3
 	VMULPS  (DI), Y3, Y3
 	VADDPS  Y3, Y1, Y1
@@ -5080,7 +5677,7 @@ vector85:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector85
+	JNZ     vector87
 	VADDPS  Y2, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -5088,7 +5685,7 @@ vector85:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector86:
+vector88:
 	VMOVUPS (DX), Y4
 	VMULPS  (DI), Y4, Y4
 	VADDPS  Y4, Y2, Y2
@@ -5098,7 +5695,7 @@ vector86:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector86
+	JNZ     vector88
 	VADDPS  Y3, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
@@ -5106,7 +5703,7 @@ vector86:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector87:
+vector89:
 	VMOVUPS (DX), Y5
 	VMULPS  (DI), Y5, Y5
 	VADDPS  Y5, Y3, Y3
@@ -5116,7 +5713,7 @@ vector87:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector87
+	JNZ     vector89
 	VADDPS  Y4, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -5124,7 +5721,7 @@ vector87:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector88:
+vector90:
 	VMOVUPS (DX), Y6
 	VMULPS  (DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
@@ -5134,7 +5731,7 @@ vector88:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector88
+	JNZ     vector90
 	VADDPS  Y5, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -5142,7 +5739,7 @@ vector88:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector89:
+vector91:
 	VMOVUPS (DX), Y7
 	VMULPS  (DI), Y7, Y7
 	VADDPS  Y7, Y5, Y5
@@ -5152,7 +5749,7 @@ vector89:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector89
+	JNZ     vector91
 	VADDPS  Y6, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
@@ -5160,7 +5757,7 @@ vector89:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector90:
+vector92:
 	VMOVUPS (DX), Y8
 	VMULPS  (DI), Y8, Y8
 	VADDPS  Y8, Y6, Y6
@@ -5170,7 +5767,7 @@ vector90:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector90
+	JNZ     vector92
 	VADDPS  Y7, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
@@ -5178,7 +5775,7 @@ vector90:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector91:
+vector93:
 	VMOVUPS      (DX), Y9
 	VMULPS       (DI), Y9, Y9
 	VADDPS       Y9, Y7, Y7
@@ -5188,7 +5785,7 @@ vector91:
 	ADDQ         $+64, DX
 	ADDQ         $+64, DI
 	DECQ         R8
-	JNZ          vector91
+	JNZ          vector93
 	VADDPS       Y8, Y7, Y7
 	VPERM2F128   $0x21, Y4, Y0, Y8
 	VBLENDPS     $0xf0, Y4, Y0, Y0
@@ -5222,7 +5819,7 @@ vector91:
 	MOVQ         SI, R8
 	SHRQ         $0x04, R8
 
-vector92:
+vector94:
 	VMOVUPS (DX), Y2
 	VMULPS  (DI), Y2, Y2
 	VADDPS  Y2, Y0, Y0
@@ -5232,7 +5829,7 @@ vector92:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector92
+	JNZ     vector94
 	VADDPS  Y1, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -5240,7 +5837,7 @@ vector92:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector93:
+vector95:
 	VMOVUPS (DX), Y3
 	VMULPS  (DI), Y3, Y3
 	VADDPS  Y3, Y1, Y1
@@ -5250,7 +5847,7 @@ vector93:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector93
+	JNZ     vector95
 	VADDPS  Y2, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -5258,7 +5855,7 @@ vector93:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector94:
+vector96:
 	VMOVUPS (DX), Y4
 	VMULPS  (DI), Y4, Y4
 	VADDPS  Y4, Y2, Y2
@@ -5268,7 +5865,7 @@ vector94:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector94
+	JNZ     vector96
 	VADDPS  Y3, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
@@ -5276,7 +5873,7 @@ vector94:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector95:
+vector97:
 	VMOVUPS (DX), Y5
 	VMULPS  (DI), Y5, Y5
 	VADDPS  Y5, Y3, Y3
@@ -5286,7 +5883,7 @@ vector95:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector95
+	JNZ     vector97
 	VADDPS  Y4, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -5294,7 +5891,7 @@ vector95:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector96:
+vector98:
 	VMOVUPS (DX), Y6
 	VMULPS  (DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
@@ -5304,7 +5901,7 @@ vector96:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector96
+	JNZ     vector98
 	VADDPS  Y5, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -5312,7 +5909,7 @@ vector96:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector97:
+vector99:
 	VMOVUPS (DX), Y7
 	VMULPS  (DI), Y7, Y7
 	VADDPS  Y7, Y5, Y5
@@ -5322,7 +5919,7 @@ vector97:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector97
+	JNZ     vector99
 	VADDPS  Y6, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
@@ -5330,7 +5927,7 @@ vector97:
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector98:
+vector100:
 	VMOVUPS (DX), Y8
 	VMULPS  (DI), Y8, Y8
 	VADDPS  Y8, Y6, Y6
@@ -5340,7 +5937,7 @@ vector98:
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector98
+	JNZ     vector100
 	VADDPS  Y7, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
@@ -5348,7 +5945,7 @@ vector98:
 	MOVQ    SI, CX
 	SHRQ    $0x04, CX
 
-vector99:
+vector101:
 	VMOVUPS      (DX), Y9
 	VMULPS       (DI), Y9, Y9
 	VADDPS       Y9, Y7, Y7
@@ -5358,7 +5955,7 @@ vector99:
 	ADDQ         $+64, DX
 	ADDQ         $+64, DI
 	DECQ         CX
-	JNZ          vector99
+	JNZ          vector101
 	VADDPS       Y8, Y7, Y7
 	VPERM2F128   $0x21, Y4, Y0, Y8
 	VBLENDPS     $0xf0, Y4, Y0, Y0
@@ -5389,7 +5986,7 @@ vector99:
 	MOVQ         DI, CX
 	ADDQ         $+512, AX
 	DECQ         BX
-	JNZ          head83
+	JNZ          head85
 	VZEROUPPER
 	RET
 
@@ -5406,7 +6003,7 @@ TEXT ·ValuesF32x64(SB), NOSPLIT, $0-64
 	MOVQ SI, R9
 	SHLQ $0x04, R9
 
-head100:
+head102:
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	VMOVUPS 64(AX), Y2
@@ -5419,7 +6016,7 @@ head100:
 	MOVQ    DX, R11
 	MOVQ    R8, R12
 
-key101:
+key103:
 	VBROADCASTSS (R11), Y8
 	VMOVUPS      (R10), Y9
 	VMULPS       Y8, Y9, Y9
@@ -5448,7 +6045,7 @@ key101:
 	ADDQ         $+4, R11
 	ADDQ         SI, R10
 	DECQ         R12
-	JNZ          key101
+	JNZ          key103
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
@@ -5461,7 +6058,7 @@ key101:
 	ADDQ         $+512, DX
 	ADDQ         R9, BX
 	DECQ         DI
-	JNZ          head100
+	JNZ          head102
 	VZEROUPPER
 	RET
 
@@ -5478,14 +6075,14 @@ TEXT ·ValuesF32x16(SB), NOSPLIT, $0-64
 	MOVQ SI, R9
 	SHLQ $0x04, R9
 
-head102:
+head104:
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	MOVQ    BX, R10
 	MOVQ    DX, R11
 	MOVQ    R8, R12
 
-key103:
+key105:
 	VBROADCASTSS (R11), Y2
 	VMOVUPS      (R10), Y3
 	VMULPS       Y2, Y3, Y3
@@ -5496,14 +6093,14 @@ key103:
 	ADDQ         $+4, R11
 	ADDQ         SI, R10
 	DECQ         R12
-	JNZ          key103
+	JNZ          key105
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	ADDQ         CX, AX
 	ADDQ         $+512, DX
 	ADDQ         R9, BX
 	DECQ         DI
-	JNZ          head102
+	JNZ          head104
 	VZEROUPPER
 	RET
 
@@ -5517,13 +6114,13 @@ TEXT ·WidenF32(SB), NOSPLIT, $0-56
 	MOVQ count+40(FP), SI
 	MOVQ dim+48(FP), DI
 
-vector104:
+vector106:
 	MOVQ DX, R8
 	MOVQ AX, R9
 	MOVQ DI, R10
 	SHRQ $0x04, R10
 
-part105:
+part107:
 	VMOVUPS (R8), Y0
 	VMOVUPS Y0, (R9)
 	VMOVUPS 32(R8), Y0
@@ -5531,294 +6128,952 @@ part105:
 	ADDQ    $+64, R8
 	ADDQ    $+64, R9
 	DECQ    R10
-	JNZ     part105
+	JNZ     part107
 	ADDQ    BX, DX
 	ADDQ    CX, AX
 	DECQ    SI
-	JNZ     vector104
+	JNZ     vector106
 	VZEROUPPER
 	RET
 
-// func Dots(scores *float32, q *float32, keys *float32, dim int, tiles int, groups int, scale float32)
+// func TurnF32(dst *float32, src *byte, scales *byte, vector int, dim int)
 // Requires: AVX
-TEXT ·Dots(SB), NOSPLIT, $8-52
+TEXT ·TurnF32(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	SHRQ $0x04, BX
+
+square108:
+	MOVQ       CX, DI
+	MOVQ       DI, R8
+	VMOVUPS    (DI), Y0
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y1
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y2
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y3
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y4
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y5
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y6
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, (AX)
+	VMOVUPS    Y7, 64(AX)
+	VMOVUPS    Y2, 128(AX)
+	VMOVUPS    Y8, 192(AX)
+	VMOVUPS    Y3, 256(AX)
+	VMOVUPS    Y1, 320(AX)
+	VMOVUPS    Y5, 384(AX)
+	VMOVUPS    Y0, 448(AX)
+	MOVQ       R8, DI
+	VMOVUPS    32(DI), Y0
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y1
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y2
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y3
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y4
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y5
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y6
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 512(AX)
+	VMOVUPS    Y7, 576(AX)
+	VMOVUPS    Y2, 640(AX)
+	VMOVUPS    Y8, 704(AX)
+	VMOVUPS    Y3, 768(AX)
+	VMOVUPS    Y1, 832(AX)
+	VMOVUPS    Y5, 896(AX)
+	VMOVUPS    Y0, 960(AX)
+	MOVQ       DI, R8
+	VMOVUPS    (DI), Y0
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y1
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y2
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y3
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y4
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y5
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y6
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 32(AX)
+	VMOVUPS    Y7, 96(AX)
+	VMOVUPS    Y2, 160(AX)
+	VMOVUPS    Y8, 224(AX)
+	VMOVUPS    Y3, 288(AX)
+	VMOVUPS    Y1, 352(AX)
+	VMOVUPS    Y5, 416(AX)
+	VMOVUPS    Y0, 480(AX)
+	MOVQ       R8, DI
+	VMOVUPS    32(DI), Y0
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y1
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y2
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y3
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y4
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y5
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y6
+	ADDQ       DX, DI
+	VMOVUPS    32(DI), Y7
+	ADDQ       DX, DI
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y3
+	VPERM2F128 $0x20, Y2, Y1, Y7
+	VPERM2F128 $0x31, Y2, Y1, Y1
+	VPERM2F128 $0x20, Y5, Y8, Y2
+	VPERM2F128 $0x31, Y5, Y8, Y5
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, 544(AX)
+	VMOVUPS    Y7, 608(AX)
+	VMOVUPS    Y2, 672(AX)
+	VMOVUPS    Y8, 736(AX)
+	VMOVUPS    Y3, 800(AX)
+	VMOVUPS    Y1, 864(AX)
+	VMOVUPS    Y5, 928(AX)
+	VMOVUPS    Y0, 992(AX)
+	ADDQ       $+64, CX
+	ADDQ       $+1024, AX
+	DECQ       BX
+	JNZ        square108
+	VZEROUPPER
+	RET
+
+// func Dots(scores *float32, q *float32, keys *float32, work *float32, dim int, tiles int, scale float32)
+// Requires: AVX
+TEXT ·Dots(SB), NOSPLIT, $0-52
 	MOVQ scores+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ keys+16(FP), DX
-	MOVQ dim+24(FP), BX
-	MOVQ tiles+32(FP), SI
-	MOVQ groups+40(FP), DI
-	MOVQ BX, R8
-	SHLQ $0x02, R8
+	MOVQ work+24(FP), BX
+	MOVQ dim+32(FP), SI
+	MOVQ SI, DI
+	SHRQ $0x04, DI
+	SHLQ $0x02, SI
+	MOVQ tiles+40(FP), R8
+	LEAQ (SI)(SI*2), R9
 
-tile106:
-	MOVQ DX, R9
-	MOVQ AX, R10
-	MOVQ DI, R11
+tile109:
+	MOVQ CX, R11
+	MOVQ DX, R12
+	MOVQ BX, R13
+	MOVQ $0x00000004, R10
 
-group107:
-	MOVQ    CX, R12
-	MOVQ    R9, R13
-	MOVQ    R12, R14
-	MOVQ    R13, R15
-	MOVQ    BX, BP
-	VMOVUPS (R14), Y2
-	VMOVUPS (R14)(R8*1), Y1
-	VMULPS  (R15), Y2, Y0
-	VMULPS  (R15), Y1, Y4
-	VMULPS  (R15)(R8*1), Y2, Y2
-	VMULPS  (R15)(R8*1), Y1, Y6
-	VMOVUPS 32(R14), Y3
-	VMOVUPS 32(R14)(R8*1), Y7
-	VMULPS  32(R15), Y3, Y1
-	VMULPS  32(R15), Y7, Y5
-	VMULPS  32(R15)(R8*1), Y3, Y3
-	VMULPS  32(R15)(R8*1), Y7, Y7
-	SUBQ    $0x10, BP
-	JZ      done108
+lane110:
+	MOVQ         DI, R14
+	VMOVUPS      (R12), Y6
+	VMOVUPS      32(R12), Y7
+	VBROADCASTSS (R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS (R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS (R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS (R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done111
 
-next109:
-	ADDQ    $+64, R14
-	ADDQ    $+64, R15
-	VMOVUPS (R14), Y8
-	VMOVUPS (R14)(R8*1), Y9
-	VMULPS  (R15), Y8, Y10
-	VADDPS  Y10, Y0, Y0
-	VMULPS  (R15), Y9, Y10
-	VADDPS  Y10, Y4, Y4
-	VMULPS  (R15)(R8*1), Y8, Y8
-	VADDPS  Y8, Y2, Y2
-	VMULPS  (R15)(R8*1), Y9, Y8
-	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(R14), Y8
-	VMOVUPS 32(R14)(R8*1), Y9
-	VMULPS  32(R15), Y8, Y10
-	VADDPS  Y10, Y1, Y1
-	VMULPS  32(R15), Y9, Y10
-	VADDPS  Y10, Y5, Y5
-	VMULPS  32(R15)(R8*1), Y8, Y8
-	VADDPS  Y8, Y3, Y3
-	VMULPS  32(R15)(R8*1), Y9, Y8
-	VADDPS  Y8, Y7, Y7
-	SUBQ    $0x10, BP
-	JNZ     next109
-
-done108:
-	VADDPS     Y1, Y0, Y0
-	VADDPS     Y5, Y4, Y4
-	VPERM2F128 $0x21, Y4, Y0, Y1
-	VBLENDPS   $0xf0, Y4, Y0, Y0
-	VADDPS     Y1, Y0, Y0
-	VADDPS     Y3, Y2, Y2
-	VADDPS     Y7, Y6, Y6
-	VPERM2F128 $0x21, Y6, Y2, Y1
-	VBLENDPS   $0xf0, Y6, Y2, Y2
-	VADDPS     Y1, Y2, Y2
-	VUNPCKLPD  Y2, Y0, Y1
-	VUNPCKHPD  Y2, Y0, Y0
-	VADDPS     Y0, Y1, Y1
-	LEAQ       (R13)(R8*2), R13
-	MOVQ       R12, R14
-	MOVQ       BX, R15
-	VMOVUPS    (R14), Y3
-	VMOVUPS    (R14)(R8*1), Y2
-	VMULPS     (R13), Y3, Y0
-	VMULPS     (R13), Y2, Y5
-	VMULPS     (R13)(R8*1), Y3, Y3
-	VMULPS     (R13)(R8*1), Y2, Y7
-	VMOVUPS    32(R14), Y4
-	VMOVUPS    32(R14)(R8*1), Y8
-	VMULPS     32(R13), Y4, Y2
-	VMULPS     32(R13), Y8, Y6
-	VMULPS     32(R13)(R8*1), Y4, Y4
-	VMULPS     32(R13)(R8*1), Y8, Y8
-	SUBQ       $0x10, R15
-	JZ         done110
-
-next111:
-	ADDQ    $+64, R14
-	ADDQ    $+64, R13
-	VMOVUPS (R14), Y9
-	VMOVUPS (R14)(R8*1), Y10
-	VMULPS  (R13), Y9, Y11
-	VADDPS  Y11, Y0, Y0
-	VMULPS  (R13), Y10, Y11
-	VADDPS  Y11, Y5, Y5
-	VMULPS  (R13)(R8*1), Y9, Y9
-	VADDPS  Y9, Y3, Y3
-	VMULPS  (R13)(R8*1), Y10, Y9
-	VADDPS  Y9, Y7, Y7
-	VMOVUPS 32(R14), Y9
-	VMOVUPS 32(R14)(R8*1), Y10
-	VMULPS  32(R13), Y9, Y11
-	VADDPS  Y11, Y2, Y2
-	VMULPS  32(R13), Y10, Y11
-	VADDPS  Y11, Y6, Y6
-	VMULPS  32(R13)(R8*1), Y9, Y9
-	VADDPS  Y9, Y4, Y4
-	VMULPS  32(R13)(R8*1), Y10, Y9
-	VADDPS  Y9, Y8, Y8
-	SUBQ    $0x10, R15
-	JNZ     next111
-
-done110:
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y6, Y5, Y5
-	VPERM2F128   $0x21, Y5, Y0, Y2
-	VBLENDPS     $0xf0, Y5, Y0, Y0
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y4, Y3, Y3
+next112:
+	VMOVUPS      (R12), Y8
+	VMOVUPS      32(R12), Y9
+	VBROADCASTSS (R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS (R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS (R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS (R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
 	VADDPS       Y8, Y7, Y7
-	VPERM2F128   $0x21, Y7, Y3, Y2
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VADDPS       Y2, Y3, Y3
-	VUNPCKLPD    Y3, Y0, Y2
-	VUNPCKHPD    Y3, Y0, Y0
-	VADDPS       Y0, Y2, Y2
-	VSHUFPS      $0x88, Y2, Y1, Y0
-	VSHUFPS      $0xdd, Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VXORPS       Y1, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VBROADCASTSS scale+48(FP), Y1
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      X0, (R10)
-	VEXTRACTF128 $0x01, Y0, 512(R10)
-	LEAQ         (R12)(R8*2), R12
-	MOVQ         R9, R13
-	MOVQ         R12, R14
-	MOVQ         R13, R15
-	MOVQ         BX, BP
-	VMOVUPS      (R14), Y2
-	VMOVUPS      (R14)(R8*1), Y1
-	VMULPS       (R15), Y2, Y0
-	VMULPS       (R15), Y1, Y4
-	VMULPS       (R15)(R8*1), Y2, Y2
-	VMULPS       (R15)(R8*1), Y1, Y6
-	VMOVUPS      32(R14), Y3
-	VMOVUPS      32(R14)(R8*1), Y7
-	VMULPS       32(R15), Y3, Y1
-	VMULPS       32(R15), Y7, Y5
-	VMULPS       32(R15)(R8*1), Y3, Y3
-	VMULPS       32(R15)(R8*1), Y7, Y7
-	SUBQ         $0x10, BP
-	JZ           done112
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next112
 
-next113:
-	ADDQ    $+64, R14
-	ADDQ    $+64, R15
-	VMOVUPS (R14), Y8
-	VMOVUPS (R14)(R8*1), Y9
-	VMULPS  (R15), Y8, Y10
-	VADDPS  Y10, Y0, Y0
-	VMULPS  (R15), Y9, Y10
-	VADDPS  Y10, Y4, Y4
-	VMULPS  (R15)(R8*1), Y8, Y8
-	VADDPS  Y8, Y2, Y2
-	VMULPS  (R15)(R8*1), Y9, Y8
-	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(R14), Y8
-	VMOVUPS 32(R14)(R8*1), Y9
-	VMULPS  32(R15), Y8, Y10
-	VADDPS  Y10, Y1, Y1
-	VMULPS  32(R15), Y9, Y10
-	VADDPS  Y10, Y5, Y5
-	VMULPS  32(R15)(R8*1), Y8, Y8
-	VADDPS  Y8, Y3, Y3
-	VMULPS  32(R15)(R8*1), Y9, Y8
-	VADDPS  Y8, Y7, Y7
-	SUBQ    $0x10, BP
-	JNZ     next113
+done111:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	VMOVUPS      Y4, 128(R13)
+	VMOVUPS      Y5, 160(R13)
+	VMOVUPS      Y6, 192(R13)
+	VMOVUPS      Y7, 224(R13)
+	MOVQ         DI, R14
+	VMOVUPS      512(R12), Y6
+	VMOVUPS      544(R12), Y7
+	VBROADCASTSS 32(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 32(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 32(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 32(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done113
 
-done112:
-	VADDPS     Y1, Y0, Y0
-	VADDPS     Y5, Y4, Y4
-	VPERM2F128 $0x21, Y4, Y0, Y1
-	VBLENDPS   $0xf0, Y4, Y0, Y0
-	VADDPS     Y1, Y0, Y0
-	VADDPS     Y3, Y2, Y2
-	VADDPS     Y7, Y6, Y6
-	VPERM2F128 $0x21, Y6, Y2, Y1
-	VBLENDPS   $0xf0, Y6, Y2, Y2
-	VADDPS     Y1, Y2, Y2
-	VUNPCKLPD  Y2, Y0, Y1
-	VUNPCKHPD  Y2, Y0, Y0
-	VADDPS     Y0, Y1, Y1
-	LEAQ       (R13)(R8*2), R13
-	MOVQ       R13, R13
-	MOVQ       BX, R14
-	VMOVUPS    (R12), Y3
-	VMOVUPS    (R12)(R8*1), Y2
-	VMULPS     (R13), Y3, Y0
-	VMULPS     (R13), Y2, Y5
-	VMULPS     (R13)(R8*1), Y3, Y3
-	VMULPS     (R13)(R8*1), Y2, Y7
-	VMOVUPS    32(R12), Y4
-	VMOVUPS    32(R12)(R8*1), Y8
-	VMULPS     32(R13), Y4, Y2
-	VMULPS     32(R13), Y8, Y6
-	VMULPS     32(R13)(R8*1), Y4, Y4
-	VMULPS     32(R13)(R8*1), Y8, Y8
-	SUBQ       $0x10, R14
-	JZ         done114
-
-next115:
-	ADDQ    $+64, R12
-	ADDQ    $+64, R13
-	VMOVUPS (R12), Y9
-	VMOVUPS (R12)(R8*1), Y10
-	VMULPS  (R13), Y9, Y11
-	VADDPS  Y11, Y0, Y0
-	VMULPS  (R13), Y10, Y11
-	VADDPS  Y11, Y5, Y5
-	VMULPS  (R13)(R8*1), Y9, Y9
-	VADDPS  Y9, Y3, Y3
-	VMULPS  (R13)(R8*1), Y10, Y9
-	VADDPS  Y9, Y7, Y7
-	VMOVUPS 32(R12), Y9
-	VMOVUPS 32(R12)(R8*1), Y10
-	VMULPS  32(R13), Y9, Y11
-	VADDPS  Y11, Y2, Y2
-	VMULPS  32(R13), Y10, Y11
-	VADDPS  Y11, Y6, Y6
-	VMULPS  32(R13)(R8*1), Y9, Y9
-	VADDPS  Y9, Y4, Y4
-	VMULPS  32(R13)(R8*1), Y10, Y9
-	VADDPS  Y9, Y8, Y8
-	SUBQ    $0x10, R14
-	JNZ     next115
-
-done114:
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y6, Y5, Y5
-	VPERM2F128   $0x21, Y5, Y0, Y2
-	VBLENDPS     $0xf0, Y5, Y0, Y0
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y4, Y3, Y3
+next114:
+	VMOVUPS      512(R12), Y8
+	VMOVUPS      544(R12), Y9
+	VBROADCASTSS 32(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 32(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 32(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 32(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
 	VADDPS       Y8, Y7, Y7
-	VPERM2F128   $0x21, Y7, Y3, Y2
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VADDPS       Y2, Y3, Y3
-	VUNPCKLPD    Y3, Y0, Y2
-	VUNPCKHPD    Y3, Y0, Y0
-	VADDPS       Y0, Y2, Y2
-	VSHUFPS      $0x88, Y2, Y1, Y0
-	VSHUFPS      $0xdd, Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VXORPS       Y1, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VBROADCASTSS scale+48(FP), Y1
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      X0, 1024(R10)
-	VEXTRACTF128 $0x01, Y0, 1536(R10)
-	LEAQ         (R9)(R8*4), R9
-	ADDQ         $+16, R10
-	DECQ         R11
-	JNZ          group107
-	LEAQ         (CX)(R8*4), CX
-	ADDQ         $+2048, AX
-	DECQ         SI
-	JNZ          tile106
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next114
+
+done113:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VADDPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VADDPS       32(R13), Y1, Y1
+	VMOVUPS      Y1, 32(R13)
+	VADDPS       64(R13), Y2, Y2
+	VMOVUPS      Y2, 64(R13)
+	VADDPS       96(R13), Y3, Y3
+	VMOVUPS      Y3, 96(R13)
+	VADDPS       128(R13), Y4, Y4
+	VMOVUPS      Y4, 128(R13)
+	VADDPS       160(R13), Y5, Y5
+	VMOVUPS      Y5, 160(R13)
+	VADDPS       192(R13), Y6, Y6
+	VMOVUPS      Y6, 192(R13)
+	VADDPS       224(R13), Y7, Y7
+	VMOVUPS      Y7, 224(R13)
+	MOVQ         DI, R14
+	VMOVUPS      256(R12), Y6
+	VMOVUPS      288(R12), Y7
+	VBROADCASTSS 16(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 16(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 16(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 16(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done115
+
+next116:
+	VMOVUPS      256(R12), Y8
+	VMOVUPS      288(R12), Y9
+	VBROADCASTSS 16(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 16(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 16(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 16(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next116
+
+done115:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VMOVUPS      Y0, 1024(BX)
+	VMOVUPS      Y1, 1056(BX)
+	VMOVUPS      Y2, 1088(BX)
+	VMOVUPS      Y3, 1120(BX)
+	VMOVUPS      Y4, 1152(BX)
+	VMOVUPS      Y5, 1184(BX)
+	VMOVUPS      Y6, 1216(BX)
+	VMOVUPS      Y7, 1248(BX)
+	MOVQ         DI, R14
+	VMOVUPS      768(R12), Y6
+	VMOVUPS      800(R12), Y7
+	VBROADCASTSS 48(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 48(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 48(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 48(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done117
+
+next118:
+	VMOVUPS      768(R12), Y8
+	VMOVUPS      800(R12), Y9
+	VBROADCASTSS 48(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 48(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 48(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 48(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next118
+
+done117:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VADDPS       1024(BX), Y0, Y0
+	VADDPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VADDPS       1056(BX), Y1, Y1
+	VADDPS       32(R13), Y1, Y1
+	VMOVUPS      Y1, 32(R13)
+	VADDPS       1088(BX), Y2, Y2
+	VADDPS       64(R13), Y2, Y2
+	VMOVUPS      Y2, 64(R13)
+	VADDPS       1120(BX), Y3, Y3
+	VADDPS       96(R13), Y3, Y3
+	VMOVUPS      Y3, 96(R13)
+	VADDPS       1152(BX), Y4, Y4
+	VADDPS       128(R13), Y4, Y4
+	VMOVUPS      Y4, 128(R13)
+	VADDPS       1184(BX), Y5, Y5
+	VADDPS       160(R13), Y5, Y5
+	VMOVUPS      Y5, 160(R13)
+	VADDPS       1216(BX), Y6, Y6
+	VADDPS       192(R13), Y6, Y6
+	VMOVUPS      Y6, 192(R13)
+	VADDPS       1248(BX), Y7, Y7
+	VADDPS       224(R13), Y7, Y7
+	VMOVUPS      Y7, 224(R13)
+	ADDQ         $+4, R11
+	ADDQ         $+64, R12
+	ADDQ         $+256, R13
+	DECQ         R10
+	JNZ          lane110
+	VXORPS       Y0, Y0, Y0
+	VMOVUPS      (BX), Y1
+	VADDPS       512(BX), Y1, Y1
+	VMOVUPS      256(BX), Y2
+	VADDPS       768(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)
+	VMOVUPS      32(BX), Y1
+	VADDPS       544(BX), Y1, Y1
+	VMOVUPS      288(BX), Y2
+	VADDPS       800(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      64(BX), Y1
+	VADDPS       576(BX), Y1, Y1
+	VMOVUPS      320(BX), Y2
+	VADDPS       832(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 512(AX)
+	VMOVUPS      96(BX), Y1
+	VADDPS       608(BX), Y1, Y1
+	VMOVUPS      352(BX), Y2
+	VADDPS       864(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 544(AX)
+	VMOVUPS      128(BX), Y1
+	VADDPS       640(BX), Y1, Y1
+	VMOVUPS      384(BX), Y2
+	VADDPS       896(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 1024(AX)
+	VMOVUPS      160(BX), Y1
+	VADDPS       672(BX), Y1, Y1
+	VMOVUPS      416(BX), Y2
+	VADDPS       928(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 1056(AX)
+	VMOVUPS      192(BX), Y1
+	VADDPS       704(BX), Y1, Y1
+	VMOVUPS      448(BX), Y2
+	VADDPS       960(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 1536(AX)
+	VMOVUPS      224(BX), Y1
+	VADDPS       736(BX), Y1, Y1
+	VMOVUPS      480(BX), Y2
+	VADDPS       992(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 1568(AX)
+	LEAQ         (CX)(SI*4), CX
+	MOVQ         CX, R11
+	MOVQ         DX, R12
+	MOVQ         BX, R13
+	MOVQ         $0x00000004, R10
+
+lane119:
+	MOVQ         DI, R14
+	VMOVUPS      (R12), Y6
+	VMOVUPS      32(R12), Y7
+	VBROADCASTSS (R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS (R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS (R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS (R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done120
+
+next121:
+	VMOVUPS      (R12), Y8
+	VMOVUPS      32(R12), Y9
+	VBROADCASTSS (R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS (R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS (R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS (R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next121
+
+done120:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VMOVUPS      Y0, (R13)
+	VMOVUPS      Y1, 32(R13)
+	VMOVUPS      Y2, 64(R13)
+	VMOVUPS      Y3, 96(R13)
+	VMOVUPS      Y4, 128(R13)
+	VMOVUPS      Y5, 160(R13)
+	VMOVUPS      Y6, 192(R13)
+	VMOVUPS      Y7, 224(R13)
+	MOVQ         DI, R14
+	VMOVUPS      512(R12), Y6
+	VMOVUPS      544(R12), Y7
+	VBROADCASTSS 32(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 32(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 32(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 32(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done122
+
+next123:
+	VMOVUPS      512(R12), Y8
+	VMOVUPS      544(R12), Y9
+	VBROADCASTSS 32(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 32(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 32(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 32(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next123
+
+done122:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VADDPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VADDPS       32(R13), Y1, Y1
+	VMOVUPS      Y1, 32(R13)
+	VADDPS       64(R13), Y2, Y2
+	VMOVUPS      Y2, 64(R13)
+	VADDPS       96(R13), Y3, Y3
+	VMOVUPS      Y3, 96(R13)
+	VADDPS       128(R13), Y4, Y4
+	VMOVUPS      Y4, 128(R13)
+	VADDPS       160(R13), Y5, Y5
+	VMOVUPS      Y5, 160(R13)
+	VADDPS       192(R13), Y6, Y6
+	VMOVUPS      Y6, 192(R13)
+	VADDPS       224(R13), Y7, Y7
+	VMOVUPS      Y7, 224(R13)
+	MOVQ         DI, R14
+	VMOVUPS      256(R12), Y6
+	VMOVUPS      288(R12), Y7
+	VBROADCASTSS 16(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 16(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 16(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 16(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done124
+
+next125:
+	VMOVUPS      256(R12), Y8
+	VMOVUPS      288(R12), Y9
+	VBROADCASTSS 16(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 16(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 16(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 16(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next125
+
+done124:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VMOVUPS      Y0, 1024(BX)
+	VMOVUPS      Y1, 1056(BX)
+	VMOVUPS      Y2, 1088(BX)
+	VMOVUPS      Y3, 1120(BX)
+	VMOVUPS      Y4, 1152(BX)
+	VMOVUPS      Y5, 1184(BX)
+	VMOVUPS      Y6, 1216(BX)
+	VMOVUPS      Y7, 1248(BX)
+	MOVQ         DI, R14
+	VMOVUPS      768(R12), Y6
+	VMOVUPS      800(R12), Y7
+	VBROADCASTSS 48(R11), Y1
+	VMULPS       Y6, Y1, Y0
+	VMULPS       Y7, Y1, Y1
+	VBROADCASTSS 48(R11)(SI*1), Y3
+	VMULPS       Y6, Y3, Y2
+	VMULPS       Y7, Y3, Y3
+	VBROADCASTSS 48(R11)(SI*2), Y5
+	VMULPS       Y6, Y5, Y4
+	VMULPS       Y7, Y5, Y5
+	VBROADCASTSS 48(R11)(R9*1), Y8
+	VMULPS       Y6, Y8, Y6
+	VMULPS       Y7, Y8, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JZ           done126
+
+next127:
+	VMOVUPS      768(R12), Y8
+	VMOVUPS      800(R12), Y9
+	VBROADCASTSS 48(R11), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 48(R11)(SI*1), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 48(R11)(SI*2), Y10
+	VMULPS       Y8, Y10, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 48(R11)(R9*1), Y10
+	VMULPS       Y8, Y10, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y9, Y10, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $+64, R11
+	ADDQ         $+1024, R12
+	DECQ         R14
+	JNZ          next127
+
+done126:
+	SUBQ         SI, R11
+	MOVQ         SI, R14
+	SHLQ         $0x04, R14
+	SUBQ         R14, R12
+	VADDPS       1024(BX), Y0, Y0
+	VADDPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VADDPS       1056(BX), Y1, Y1
+	VADDPS       32(R13), Y1, Y1
+	VMOVUPS      Y1, 32(R13)
+	VADDPS       1088(BX), Y2, Y2
+	VADDPS       64(R13), Y2, Y2
+	VMOVUPS      Y2, 64(R13)
+	VADDPS       1120(BX), Y3, Y3
+	VADDPS       96(R13), Y3, Y3
+	VMOVUPS      Y3, 96(R13)
+	VADDPS       1152(BX), Y4, Y4
+	VADDPS       128(R13), Y4, Y4
+	VMOVUPS      Y4, 128(R13)
+	VADDPS       1184(BX), Y5, Y5
+	VADDPS       160(R13), Y5, Y5
+	VMOVUPS      Y5, 160(R13)
+	VADDPS       1216(BX), Y6, Y6
+	VADDPS       192(R13), Y6, Y6
+	VMOVUPS      Y6, 192(R13)
+	VADDPS       1248(BX), Y7, Y7
+	VADDPS       224(R13), Y7, Y7
+	VMOVUPS      Y7, 224(R13)
+	ADDQ         $+4, R11
+	ADDQ         $+64, R12
+	ADDQ         $+256, R13
+	DECQ         R10
+	JNZ          lane119
+	VXORPS       Y0, Y0, Y0
+	VMOVUPS      (BX), Y1
+	VADDPS       512(BX), Y1, Y1
+	VMOVUPS      256(BX), Y2
+	VADDPS       768(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 2048(AX)
+	VMOVUPS      32(BX), Y1
+	VADDPS       544(BX), Y1, Y1
+	VMOVUPS      288(BX), Y2
+	VADDPS       800(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 2080(AX)
+	VMOVUPS      64(BX), Y1
+	VADDPS       576(BX), Y1, Y1
+	VMOVUPS      320(BX), Y2
+	VADDPS       832(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 2560(AX)
+	VMOVUPS      96(BX), Y1
+	VADDPS       608(BX), Y1, Y1
+	VMOVUPS      352(BX), Y2
+	VADDPS       864(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 2592(AX)
+	VMOVUPS      128(BX), Y1
+	VADDPS       640(BX), Y1, Y1
+	VMOVUPS      384(BX), Y2
+	VADDPS       896(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 3072(AX)
+	VMOVUPS      160(BX), Y1
+	VADDPS       672(BX), Y1, Y1
+	VMOVUPS      416(BX), Y2
+	VADDPS       928(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 3104(AX)
+	VMOVUPS      192(BX), Y1
+	VADDPS       704(BX), Y1, Y1
+	VMOVUPS      448(BX), Y2
+	VADDPS       960(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, 3584(AX)
+	VMOVUPS      224(BX), Y1
+	VADDPS       736(BX), Y1, Y1
+	VMOVUPS      480(BX), Y2
+	VADDPS       992(BX), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y0, Y1, Y1
+	VBROADCASTSS scale+48(FP), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 3616(AX)
+	LEAQ         (CX)(SI*4), CX
+	ADDQ         $+4096, AX
+	DECQ         R8
+	JNZ          tile109
 	VZEROUPPER
 	RET
 
@@ -5848,9 +7103,9 @@ TEXT ·Mix4x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R12), Y6
 	VMOVUPS 32(R12), Y7
 	TESTQ   R10, R10
-	JZ      triangle116
+	JZ      triangle128
 
-key118:
+key130:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R8), Y10
@@ -5876,11 +7131,11 @@ key118:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 	DECQ         R10
-	JNZ          key118
+	JNZ          key130
 
-triangle116:
+triangle128:
 	SUBQ         $0x01, R11
-	JLT          done117
+	JLT          done129
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS 512(R8), Y10
@@ -5901,7 +7156,7 @@ triangle116:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 	SUBQ         $0x01, R11
-	JLT          done117
+	JLT          done129
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS 1024(R8), Y10
@@ -5917,7 +7172,7 @@ triangle116:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 	SUBQ         $0x01, R11
-	JLT          done117
+	JLT          done129
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS 1536(R8), Y10
@@ -5928,7 +7183,7 @@ triangle116:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 
-done117:
+done129:
 	MOVQ    AX, R8
 	VMOVUPS Y0, (R8)
 	VMOVUPS Y1, 32(R8)
@@ -5956,9 +7211,9 @@ done117:
 	VMOVUPS 64(R8), Y6
 	VMOVUPS 96(R8), Y7
 	TESTQ   SI, SI
-	JZ      triangle119
+	JZ      triangle131
 
-key121:
+key133:
 	VMOVUPS      64(BX), Y8
 	VMOVUPS      96(BX), Y9
 	VBROADCASTSS (DX), Y10
@@ -5984,11 +7239,11 @@ key121:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 	DECQ         SI
-	JNZ          key121
+	JNZ          key133
 
-triangle119:
+triangle131:
 	SUBQ         $0x01, DI
-	JLT          done120
+	JLT          done132
 	VMOVUPS      64(BX), Y8
 	VMOVUPS      96(BX), Y9
 	VBROADCASTSS 512(DX), Y10
@@ -6009,7 +7264,7 @@ triangle119:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 	SUBQ         $0x01, DI
-	JLT          done120
+	JLT          done132
 	VMOVUPS      64(BX), Y8
 	VMOVUPS      96(BX), Y9
 	VBROADCASTSS 1024(DX), Y10
@@ -6025,7 +7280,7 @@ triangle119:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 	SUBQ         $0x01, DI
-	JLT          done120
+	JLT          done132
 	VMOVUPS      64(BX), Y8
 	VMOVUPS      96(BX), Y9
 	VBROADCASTSS 1536(DX), Y10
@@ -6036,7 +7291,7 @@ triangle119:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 
-done120:
+done132:
 	VMOVUPS Y0, 64(AX)
 	VMOVUPS Y1, 96(AX)
 	ADDQ    CX, AX
@@ -6075,9 +7330,9 @@ TEXT ·Mix4x16(SB), NOSPLIT, $0-48
 	VMOVUPS (R8), Y6
 	VMOVUPS 32(R8), Y7
 	TESTQ   SI, SI
-	JZ      triangle122
+	JZ      triangle134
 
-key124:
+key136:
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
 	VBROADCASTSS (DX), Y10
@@ -6103,11 +7358,11 @@ key124:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	DECQ         SI
-	JNZ          key124
+	JNZ          key136
 
-triangle122:
+triangle134:
 	SUBQ         $0x01, DI
-	JLT          done123
+	JLT          done135
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
 	VBROADCASTSS 512(DX), Y10
@@ -6128,7 +7383,7 @@ triangle122:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	SUBQ         $0x01, DI
-	JLT          done123
+	JLT          done135
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
 	VBROADCASTSS 1024(DX), Y10
@@ -6144,7 +7399,7 @@ triangle122:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	SUBQ         $0x01, DI
-	JLT          done123
+	JLT          done135
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
 	VBROADCASTSS 1536(DX), Y10
@@ -6155,7 +7410,7 @@ triangle122:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 
-done123:
+done135:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    CX, AX
@@ -6190,9 +7445,9 @@ TEXT ·Mix2x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R12), Y2
 	VMOVUPS 32(R12), Y3
 	TESTQ   R10, R10
-	JZ      triangle125
+	JZ      triangle137
 
-key127:
+key139:
 	VMOVUPS      (R9), Y4
 	VMOVUPS      32(R9), Y5
 	VBROADCASTSS (R8), Y6
@@ -6208,11 +7463,11 @@ key127:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 	DECQ         R10
-	JNZ          key127
+	JNZ          key139
 
-triangle125:
+triangle137:
 	SUBQ         $0x01, R11
-	JLT          done126
+	JLT          done138
 	VMOVUPS      (R9), Y4
 	VMOVUPS      32(R9), Y5
 	VBROADCASTSS 512(R8), Y6
@@ -6223,7 +7478,7 @@ triangle125:
 	ADDQ         $+4, R8
 	ADDQ         $+128, R9
 
-done126:
+done138:
 	MOVQ    AX, R8
 	VMOVUPS Y0, (R8)
 	VMOVUPS Y1, 32(R8)
@@ -6239,9 +7494,9 @@ done126:
 	VMOVUPS 64(R8), Y2
 	VMOVUPS 96(R8), Y3
 	TESTQ   SI, SI
-	JZ      triangle128
+	JZ      triangle140
 
-key130:
+key142:
 	VMOVUPS      64(BX), Y4
 	VMOVUPS      96(BX), Y5
 	VBROADCASTSS (DX), Y6
@@ -6257,11 +7512,11 @@ key130:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 	DECQ         SI
-	JNZ          key130
+	JNZ          key142
 
-triangle128:
+triangle140:
 	SUBQ         $0x01, DI
-	JLT          done129
+	JLT          done141
 	VMOVUPS      64(BX), Y4
 	VMOVUPS      96(BX), Y5
 	VBROADCASTSS 512(DX), Y6
@@ -6272,7 +7527,7 @@ triangle128:
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 
-done129:
+done141:
 	VMOVUPS Y0, 64(AX)
 	VMOVUPS Y1, 96(AX)
 	ADDQ    CX, AX
@@ -6299,9 +7554,9 @@ TEXT ·Mix2x16(SB), NOSPLIT, $0-48
 	VMOVUPS (R8), Y2
 	VMOVUPS 32(R8), Y3
 	TESTQ   SI, SI
-	JZ      triangle131
+	JZ      triangle143
 
-key133:
+key145:
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	VBROADCASTSS (DX), Y6
@@ -6317,11 +7572,11 @@ key133:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	DECQ         SI
-	JNZ          key133
+	JNZ          key145
 
-triangle131:
+triangle143:
 	SUBQ         $0x01, DI
-	JLT          done132
+	JLT          done144
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	VBROADCASTSS 512(DX), Y6
@@ -6332,7 +7587,7 @@ triangle131:
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 
-done132:
+done144:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    CX, AX
@@ -6358,9 +7613,9 @@ TEXT ·Mix1x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
 	TESTQ   R9, R9
-	JZ      triangle134
+	JZ      triangle146
 
-key136:
+key148:
 	VMOVUPS      (R8), Y2
 	VMOVUPS      32(R8), Y3
 	VBROADCASTSS (DI), Y4
@@ -6371,9 +7626,9 @@ key136:
 	ADDQ         $+4, DI
 	ADDQ         $+128, R8
 	DECQ         R9
-	JNZ          key136
+	JNZ          key148
 
-triangle134:
+triangle146:
 	MOVQ    AX, DI
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
@@ -6383,9 +7638,9 @@ triangle134:
 	VMOVUPS 64(SI), Y0
 	VMOVUPS 96(SI), Y1
 	TESTQ   BX, BX
-	JZ      triangle137
+	JZ      triangle149
 
-key139:
+key151:
 	VMOVUPS      64(DX), Y2
 	VMOVUPS      96(DX), Y3
 	VBROADCASTSS (CX), Y4
@@ -6396,9 +7651,9 @@ key139:
 	ADDQ         $+4, CX
 	ADDQ         $+128, DX
 	DECQ         BX
-	JNZ          key139
+	JNZ          key151
 
-triangle137:
+triangle149:
 	VMOVUPS Y0, 64(AX)
 	VMOVUPS Y1, 96(AX)
 	VZEROUPPER
@@ -6419,9 +7674,9 @@ TEXT ·Mix1x16(SB), NOSPLIT, $0-48
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	TESTQ   BX, BX
-	JZ      triangle140
+	JZ      triangle152
 
-key142:
+key154:
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	VBROADCASTSS (CX), Y4
@@ -6432,9 +7687,9 @@ key142:
 	ADDQ         $+4, CX
 	ADDQ         $+64, DX
 	DECQ         BX
-	JNZ          key142
+	JNZ          key154
 
-triangle140:
+triangle152:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VZEROUPPER
@@ -6443,48 +7698,47 @@ triangle140:
 // func Softmax(part *float32, stride int, scores *float32, keys int, step int, rows int)
 // Requires: AVX, AVX2, CMOV
 TEXT ·Softmax(SB), NOSPLIT, $0-48
-	MOVQ part+0(FP), AX
-	MOVQ scores+16(FP), CX
-	MOVQ keys+24(FP), DX
-	MOVQ stride+8(FP), BX
-	MOVQ step+32(FP), SI
-	MOVQ rows+40(FP), DI
-	MOVQ $0x00000080, R8
+	MOVQ $0x00000080, AX
+	MOVQ part+0(FP), DX
+	MOVQ scores+16(FP), BX
+	MOVQ keys+24(FP), SI
+	MOVQ stride+8(FP), DI
+	MOVQ step+32(FP), R8
+	MOVQ rows+40(FP), R9
 
-row143:
-	CMPQ    DX, R8
-	CMOVQGT R8, DX
-	MOVQ    DX, R9
-	ADDQ    $+15, R9
-	SHRQ    $0x04, R9
-	MOVQ    DX, R10
+row155:
+	CMPQ    SI, AX
+	CMOVQGT AX, SI
+	MOVQ    SI, CX
+	ADDQ    $+15, CX
+	SHRQ    $0x04, CX
+	MOVQ    SI, R10
 	ANDQ    $0x0f, R10
-	JZ      whole144
-	MOVQ    R9, R11
+	JZ      whole156
+	MOVQ    CX, R11
 	SHLQ    $0x06, R11
-	LEAQ    -4(CX)(R11*1), R11
+	LEAQ    -4(BX)(R11*1), R11
 
-fill145:
+fill157:
 	MOVL $0xff800000, (R11)
 	SUBQ $0x04, R11
 	INCQ R10
 	CMPQ R10, $0x10
-	JNE  fill145
+	JNE  fill157
 
-whole144:
+whole156:
 	VBROADCASTSS float32_ff800000<>+0(SB), Y0
 	VBROADCASTSS float32_ff800000<>+0(SB), Y1
-	MOVQ         CX, R10
-	MOVQ         R9, R11
+	MOVQ         BX, R10
 
-max146:
+max158:
 	VMOVUPS      (R10), Y2
 	VMAXPS       Y0, Y2, Y0
 	VMOVUPS      32(R10), Y2
 	VMAXPS       Y1, Y2, Y1
 	ADDQ         $+64, R10
-	DECQ         R11
-	JNZ          max146
+	DECQ         CX
+	JNZ          max158
 	VMAXPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X0, X1, X1
@@ -6494,13 +7748,31 @@ max146:
 	VMAXPS       X0, X1, X1
 	VXORPS       X0, X0, X0
 	VADDSS       X0, X1, X1
-	VMOVSS       X1, (AX)
-	VBROADCASTSS X1, Y0
+	VMOVSS       X1, (DX)
+	ADDQ         DI, DX
+	ADDQ         $+512, BX
+	ADDQ         R8, SI
+	DECQ         R9
+	JNZ          row155
+	MOVQ         part+0(FP), DX
+	MOVQ         scores+16(FP), BX
+	MOVQ         keys+24(FP), SI
+	MOVQ         stride+8(FP), DI
+	MOVQ         step+32(FP), R8
+	MOVQ         rows+40(FP), R9
+
+row159:
+	CMPQ         SI, AX
+	CMOVQGT      AX, SI
+	MOVQ         SI, CX
+	ADDQ         $+15, CX
+	SHRQ         $0x04, CX
+	VBROADCASTSS (DX), Y0
 	VXORPS       Y1, Y1, Y1
 	VXORPS       Y2, Y2, Y2
-	MOVQ         CX, R10
+	MOVQ         BX, R10
 
-exp147:
+exp160:
 	VMOVUPS      (R10), Y3
 	VSUBPS       Y0, Y3, Y3
 	VMULPS       float32_3fb8aa3b<>+0(SB), Y3, Y4
@@ -6560,8 +7832,8 @@ exp147:
 	VADDPS       Y3, Y2, Y2
 	VMOVUPS      Y3, 32(R10)
 	ADDQ         $+64, R10
-	DECQ         R9
-	JNZ          exp147
+	DECQ         CX
+	JNZ          exp160
 	VADDPS       Y2, Y1, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X1
@@ -6569,24 +7841,24 @@ exp147:
 	VADDPS       X1, X0, X0
 	VMOVSHDUP    X0, X1
 	VADDPS       X0, X1, X1
-	VMOVSS       X1, 4(AX)
-	ADDQ         BX, AX
-	ADDQ         $+512, CX
-	ADDQ         SI, DX
-	DECQ         DI
-	JNZ          row143
+	VMOVSS       X1, 4(DX)
+	ADDQ         DI, DX
+	ADDQ         $+512, BX
+	ADDQ         R8, SI
+	DECQ         R9
+	JNZ          row159
 	VZEROUPPER
 	RET
 
-DATA float32_ff800000<>+0(SB)/4, $0xff800000
-DATA float32_ff800000<>+4(SB)/4, $0xff800000
-DATA float32_ff800000<>+8(SB)/4, $0xff800000
-DATA float32_ff800000<>+12(SB)/4, $0xff800000
-DATA float32_ff800000<>+16(SB)/4, $0xff800000
-DATA float32_ff800000<>+20(SB)/4, $0xff800000
-DATA float32_ff800000<>+24(SB)/4, $0xff800000
-DATA float32_ff800000<>+28(SB)/4, $0xff800000
-GLOBL float32_ff800000<>(SB), RODATA|NOPTR, $32
+DATA float32_c2aeac4f<>+0(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+4(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+8(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+12(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+16(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+20(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+24(SB)/4, $0xc2aeac4f
+DATA float32_c2aeac4f<>+28(SB)/4, $0xc2aeac4f
+GLOBL float32_c2aeac4f<>(SB), RODATA|NOPTR, $32
 
 DATA float32_3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 DATA float32_3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
@@ -6617,6 +7889,16 @@ DATA float32_b95e8083<>+20(SB)/4, $0xb95e8083
 DATA float32_b95e8083<>+24(SB)/4, $0xb95e8083
 DATA float32_b95e8083<>+28(SB)/4, $0xb95e8083
 GLOBL float32_b95e8083<>(SB), RODATA|NOPTR, $32
+
+DATA float32_3f800000<>+0(SB)/4, $0x3f800000
+DATA float32_3f800000<>+4(SB)/4, $0x3f800000
+DATA float32_3f800000<>+8(SB)/4, $0x3f800000
+DATA float32_3f800000<>+12(SB)/4, $0x3f800000
+DATA float32_3f800000<>+16(SB)/4, $0x3f800000
+DATA float32_3f800000<>+20(SB)/4, $0x3f800000
+DATA float32_3f800000<>+24(SB)/4, $0x3f800000
+DATA float32_3f800000<>+28(SB)/4, $0x3f800000
+GLOBL float32_3f800000<>(SB), RODATA|NOPTR, $32
 
 DATA float32_39506967<>+0(SB)/4, $0x39506967
 DATA float32_39506967<>+4(SB)/4, $0x39506967
@@ -6678,51 +7960,47 @@ DATA float32_3f000000<>+24(SB)/4, $0x3f000000
 DATA float32_3f000000<>+28(SB)/4, $0x3f000000
 GLOBL float32_3f000000<>(SB), RODATA|NOPTR, $32
 
-DATA float32_3f800000<>+0(SB)/4, $0x3f800000
-DATA float32_3f800000<>+4(SB)/4, $0x3f800000
-DATA float32_3f800000<>+8(SB)/4, $0x3f800000
-DATA float32_3f800000<>+12(SB)/4, $0x3f800000
-DATA float32_3f800000<>+16(SB)/4, $0x3f800000
-DATA float32_3f800000<>+20(SB)/4, $0x3f800000
-DATA float32_3f800000<>+24(SB)/4, $0x3f800000
-DATA float32_3f800000<>+28(SB)/4, $0x3f800000
-GLOBL float32_3f800000<>(SB), RODATA|NOPTR, $32
+DATA float32_ff800000<>+0(SB)/4, $0xff800000
+DATA float32_ff800000<>+4(SB)/4, $0xff800000
+DATA float32_ff800000<>+8(SB)/4, $0xff800000
+DATA float32_ff800000<>+12(SB)/4, $0xff800000
+DATA float32_ff800000<>+16(SB)/4, $0xff800000
+DATA float32_ff800000<>+20(SB)/4, $0xff800000
+DATA float32_ff800000<>+24(SB)/4, $0xff800000
+DATA float32_ff800000<>+28(SB)/4, $0xff800000
+GLOBL float32_ff800000<>(SB), RODATA|NOPTR, $32
 
-DATA float32_c2aeac4f<>+0(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+4(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+8(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+12(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+16(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+20(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+24(SB)/4, $0xc2aeac4f
-DATA float32_c2aeac4f<>+28(SB)/4, $0xc2aeac4f
-GLOBL float32_c2aeac4f<>(SB), RODATA|NOPTR, $32
-
-// func Combine(out *float32, parts *float32, stride int, blocks int, dim int)
+// func Combine(out *float32, outStride int, parts *float32, rowStride int, stride int, blocks int, rows int, dim int)
 // Requires: AVX, AVX2
-TEXT ·Combine(SB), NOSPLIT, $0-40
-	MOVQ   out+0(FP), AX
-	MOVQ   parts+8(FP), CX
-	MOVQ   stride+16(FP), DX
-	MOVQ   blocks+24(FP), BX
-	MOVQ   dim+32(FP), SI
-	MOVQ   CX, DI
-	MOVQ   BX, R8
+TEXT ·Combine(SB), NOSPLIT, $0-64
+	MOVQ parts+16(FP), AX
+	MOVQ stride+32(FP), CX
+	MOVQ blocks+40(FP), DX
+	MOVQ out+0(FP), DI
+	MOVQ outStride+8(FP), R8
+	MOVQ rowStride+24(FP), R9
+	MOVQ dim+56(FP), R10
+	MOVQ rows+48(FP), R11
+
+row161:
+	MOVQ   AX, BX
+	MOVQ   DX, SI
 	VMOVSS float32_ff800000<>+0(SB), X0
 
-max148:
-	VMOVSS       (DI), X1
+max162:
+	VMOVSS       (BX), X1
 	VMAXSS       X0, X1, X0
-	ADDQ         DX, DI
-	DECQ         R8
-	JNZ          max148
+	ADDQ         CX, BX
+	DECQ         SI
+	JNZ          max162
 	VBROADCASTSS X0, Y0
-	MOVQ         CX, DI
-	ADDQ         $+8, DI
+	MOVQ         DI, BX
+	LEAQ         8(AX), SI
+	MOVQ         R10, R12
 
-again149:
-	CMPQ   SI, $0x00000040
-	JLT    done150
+again163:
+	SUBQ   $+64, R12
+	JLT    done164
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -6732,12 +8010,12 @@ again149:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	MOVQ   CX, R8
-	MOVQ   DI, R9
-	MOVQ   BX, R10
+	MOVQ   AX, R13
+	MOVQ   SI, R14
+	MOVQ   DX, R15
 
-block151:
-	VBROADCASTSS (R8), Y10
+block165:
+	VBROADCASTSS (R13), Y10
 	VSUBPS       Y0, Y10, Y10
 	VMULPS       float32_3fb8aa3b<>+0(SB), Y10, Y11
 	VCVTPS2DQ    Y11, Y12
@@ -6764,63 +8042,64 @@ block151:
 	VPADDD       Y12, Y11, Y11
 	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y10, Y10
 	VANDPS       Y10, Y11, Y10
-	VBROADCASTSS 4(R8), Y11
+	VBROADCASTSS 4(R13), Y11
 	VMULPS       Y10, Y11, Y11
 	VADDPS       Y11, Y9, Y9
-	VMULPS       (R9), Y10, Y11
+	VMULPS       (R14), Y10, Y11
 	VADDPS       Y11, Y1, Y1
-	VMULPS       32(R9), Y10, Y11
+	VMULPS       32(R14), Y10, Y11
 	VADDPS       Y11, Y2, Y2
-	VMULPS       64(R9), Y10, Y11
+	VMULPS       64(R14), Y10, Y11
 	VADDPS       Y11, Y3, Y3
-	VMULPS       96(R9), Y10, Y11
+	VMULPS       96(R14), Y10, Y11
 	VADDPS       Y11, Y4, Y4
-	VMULPS       128(R9), Y10, Y11
+	VMULPS       128(R14), Y10, Y11
 	VADDPS       Y11, Y5, Y5
-	VMULPS       160(R9), Y10, Y11
+	VMULPS       160(R14), Y10, Y11
 	VADDPS       Y11, Y6, Y6
-	VMULPS       192(R9), Y10, Y11
+	VMULPS       192(R14), Y10, Y11
 	VADDPS       Y11, Y7, Y7
-	VMULPS       224(R9), Y10, Y10
+	VMULPS       224(R14), Y10, Y10
 	VADDPS       Y10, Y8, Y8
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	DECQ         R10
-	JNZ          block151
+	ADDQ         CX, R13
+	ADDQ         CX, R14
+	DECQ         R15
+	JNZ          block165
 	VDIVPS       Y9, Y1, Y1
-	VMOVUPS      Y1, (AX)
+	VMOVUPS      Y1, (BX)
 	VDIVPS       Y9, Y2, Y2
-	VMOVUPS      Y2, 32(AX)
+	VMOVUPS      Y2, 32(BX)
 	VDIVPS       Y9, Y3, Y3
-	VMOVUPS      Y3, 64(AX)
+	VMOVUPS      Y3, 64(BX)
 	VDIVPS       Y9, Y4, Y4
-	VMOVUPS      Y4, 96(AX)
+	VMOVUPS      Y4, 96(BX)
 	VDIVPS       Y9, Y5, Y5
-	VMOVUPS      Y5, 128(AX)
+	VMOVUPS      Y5, 128(BX)
 	VDIVPS       Y9, Y6, Y6
-	VMOVUPS      Y6, 160(AX)
+	VMOVUPS      Y6, 160(BX)
 	VDIVPS       Y9, Y7, Y7
-	VMOVUPS      Y7, 192(AX)
+	VMOVUPS      Y7, 192(BX)
 	VDIVPS       Y9, Y8, Y8
-	VMOVUPS      Y8, 224(AX)
-	ADDQ         $+256, DI
-	ADDQ         $+256, AX
-	SUBQ         $0x00000040, SI
-	JMP          again149
+	VMOVUPS      Y8, 224(BX)
+	ADDQ         $+256, SI
+	ADDQ         $+256, BX
+	JMP          again163
 
-done150:
-again152:
-	CMPQ   SI, $0x00000010
-	JLT    done153
+done164:
+	ADDQ $+64, R12
+
+again166:
+	SUBQ   $+16, R12
+	JLT    done167
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   CX, R8
-	MOVQ   DI, R9
-	MOVQ   BX, R10
+	MOVQ   AX, R13
+	MOVQ   SI, R14
+	MOVQ   DX, R15
 
-block154:
-	VBROADCASTSS (R8), Y4
+block168:
+	VBROADCASTSS (R13), Y4
 	VSUBPS       Y0, Y4, Y4
 	VMULPS       float32_3fb8aa3b<>+0(SB), Y4, Y5
 	VCVTPS2DQ    Y5, Y6
@@ -6847,26 +8126,30 @@ block154:
 	VPADDD       Y6, Y5, Y5
 	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y4, Y4
 	VANDPS       Y4, Y5, Y4
-	VBROADCASTSS 4(R8), Y5
+	VBROADCASTSS 4(R13), Y5
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y3, Y3
-	VMULPS       (R9), Y4, Y5
+	VMULPS       (R14), Y4, Y5
 	VADDPS       Y5, Y1, Y1
-	VMULPS       32(R9), Y4, Y4
+	VMULPS       32(R14), Y4, Y4
 	VADDPS       Y4, Y2, Y2
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	DECQ         R10
-	JNZ          block154
+	ADDQ         CX, R13
+	ADDQ         CX, R14
+	DECQ         R15
+	JNZ          block168
 	VDIVPS       Y3, Y1, Y1
-	VMOVUPS      Y1, (AX)
+	VMOVUPS      Y1, (BX)
 	VDIVPS       Y3, Y2, Y2
-	VMOVUPS      Y2, 32(AX)
-	ADDQ         $+64, DI
-	ADDQ         $+64, AX
-	SUBQ         $0x00000010, SI
-	JMP          again152
+	VMOVUPS      Y2, 32(BX)
+	ADDQ         $+64, SI
+	ADDQ         $+64, BX
+	JMP          again166
 
-done153:
+done167:
+	ADDQ $+16, R12
+	ADDQ R8, DI
+	ADDQ R9, AX
+	DECQ R11
+	JNZ  row161
 	VZEROUPPER
 	RET

@@ -750,48 +750,47 @@ head19:
 	MOVQ    R8, R12
 
 key20:
-	VBROADCASTSS (R11), Z8
-	VCVTPH2PS    (R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z0, Z0
-	VCVTPH2PS    32(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z1, Z1
-	VCVTPH2PS    64(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VCVTPH2PS    96(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VCVTPH2PS    128(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VCVTPH2PS    160(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VCVTPH2PS    192(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VCVTPH2PS    224(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z7, Z7
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key20
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, 64(AX)
-	VMOVUPS      Z2, 128(AX)
-	VMOVUPS      Z3, 192(AX)
-	VMOVUPS      Z4, 256(AX)
-	VMOVUPS      Z5, 320(AX)
-	VMOVUPS      Z6, 384(AX)
-	VMOVUPS      Z7, 448(AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head19
+	VCVTPH2PS   (R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z0, Z0
+	VCVTPH2PS   32(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z1, Z1
+	VCVTPH2PS   64(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z2, Z2
+	VCVTPH2PS   96(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z3, Z3
+	VCVTPH2PS   128(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z4, Z4
+	VCVTPH2PS   160(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z5, Z5
+	VCVTPH2PS   192(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VCVTPH2PS   224(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key20
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	VMOVUPS     Z4, 256(AX)
+	VMOVUPS     Z5, 320(AX)
+	VMOVUPS     Z6, 384(AX)
+	VMOVUPS     Z7, 448(AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head19
 	VZEROUPPER
 	RET
 
@@ -818,32 +817,31 @@ head21:
 	MOVQ    R8, R12
 
 key22:
-	VBROADCASTSS (R11), Z4
-	VCVTPH2PS    (R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z0, Z0
-	VCVTPH2PS    32(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z1, Z1
-	VCVTPH2PS    64(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z2, Z2
-	VCVTPH2PS    96(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z3, Z3
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key22
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, 64(AX)
-	VMOVUPS      Z2, 128(AX)
-	VMOVUPS      Z3, 192(AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head21
+	VCVTPH2PS   (R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z0, Z0
+	VCVTPH2PS   32(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z1, Z1
+	VCVTPH2PS   64(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z2, Z2
+	VCVTPH2PS   96(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key22
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head21
 	VZEROUPPER
 	RET
 
@@ -867,20 +865,19 @@ head23:
 	MOVQ    R8, R12
 
 key24:
-	VBROADCASTSS (R11), Z1
-	VCVTPH2PS    (R10), Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS       Z2, Z0, Z0
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key24
-	VMOVUPS      Z0, (AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head23
+	VCVTPH2PS   (R10), Z1
+	VMULPS.BCST (R11), Z1, Z1
+	VADDPS      Z1, Z0, Z0
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key24
+	VMOVUPS     Z0, (AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head23
 	VZEROUPPER
 	RET
 
@@ -914,6 +911,138 @@ part26:
 	VZEROUPPER
 	RET
 
+// func TurnF16(dst *float32, src *byte, scales *byte, vector int, dim int)
+// Requires: AVX, AVX512F
+TEXT ·TurnF16(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	SHRQ $0x04, BX
+
+square27:
+	MOVQ       CX, DI
+	MOVQ       DI, R8
+	MOVQ       SI, R8
+	VCVTPH2PS  (DI), Z0
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z1
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z2
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z3
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z4
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z5
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z6
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z7
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z8
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z9
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z10
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z11
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z12
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z13
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z14
+	ADDQ       DX, DI
+	VCVTPH2PS  (DI), Z15
+	ADDQ       DX, DI
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z0
+	VUNPCKLPS  Z3, Z2, Z1
+	VUNPCKHPS  Z3, Z2, Z2
+	VUNPCKLPD  Z1, Z16, Z3
+	VUNPCKHPD  Z1, Z16, Z1
+	VUNPCKLPD  Z2, Z0, Z16
+	VUNPCKHPD  Z2, Z0, Z0
+	VUNPCKLPS  Z5, Z4, Z2
+	VUNPCKHPS  Z5, Z4, Z4
+	VUNPCKLPS  Z7, Z6, Z5
+	VUNPCKHPS  Z7, Z6, Z6
+	VUNPCKLPD  Z5, Z2, Z7
+	VUNPCKHPD  Z5, Z2, Z2
+	VUNPCKLPD  Z6, Z4, Z5
+	VUNPCKHPD  Z6, Z4, Z4
+	VUNPCKLPS  Z9, Z8, Z6
+	VUNPCKHPS  Z9, Z8, Z8
+	VUNPCKLPS  Z11, Z10, Z9
+	VUNPCKHPS  Z11, Z10, Z10
+	VUNPCKLPD  Z9, Z6, Z11
+	VUNPCKHPD  Z9, Z6, Z6
+	VUNPCKLPD  Z10, Z8, Z9
+	VUNPCKHPD  Z10, Z8, Z8
+	VUNPCKLPS  Z13, Z12, Z10
+	VUNPCKHPS  Z13, Z12, Z12
+	VUNPCKLPS  Z15, Z14, Z13
+	VUNPCKHPS  Z15, Z14, Z14
+	VUNPCKLPD  Z13, Z10, Z15
+	VUNPCKHPD  Z13, Z10, Z10
+	VUNPCKLPD  Z14, Z12, Z13
+	VUNPCKHPD  Z14, Z12, Z12
+	VSHUFF32X4 $0x88, Z7, Z3, Z14
+	VSHUFF32X4 $0xdd, Z7, Z3, Z3
+	VSHUFF32X4 $0x88, Z15, Z11, Z7
+	VSHUFF32X4 $0xdd, Z15, Z11, Z11
+	VSHUFF32X4 $0x88, Z7, Z14, Z15
+	VSHUFF32X4 $0xdd, Z7, Z14, Z7
+	VSHUFF32X4 $0x88, Z11, Z3, Z14
+	VSHUFF32X4 $0xdd, Z11, Z3, Z3
+	VSHUFF32X4 $0x88, Z2, Z1, Z11
+	VSHUFF32X4 $0xdd, Z2, Z1, Z1
+	VSHUFF32X4 $0x88, Z10, Z6, Z2
+	VSHUFF32X4 $0xdd, Z10, Z6, Z6
+	VSHUFF32X4 $0x88, Z2, Z11, Z10
+	VSHUFF32X4 $0xdd, Z2, Z11, Z2
+	VSHUFF32X4 $0x88, Z6, Z1, Z11
+	VSHUFF32X4 $0xdd, Z6, Z1, Z1
+	VSHUFF32X4 $0x88, Z5, Z16, Z6
+	VSHUFF32X4 $0xdd, Z5, Z16, Z5
+	VSHUFF32X4 $0x88, Z13, Z9, Z16
+	VSHUFF32X4 $0xdd, Z13, Z9, Z9
+	VSHUFF32X4 $0x88, Z16, Z6, Z13
+	VSHUFF32X4 $0xdd, Z16, Z6, Z6
+	VSHUFF32X4 $0x88, Z9, Z5, Z16
+	VSHUFF32X4 $0xdd, Z9, Z5, Z5
+	VSHUFF32X4 $0x88, Z4, Z0, Z9
+	VSHUFF32X4 $0xdd, Z4, Z0, Z0
+	VSHUFF32X4 $0x88, Z12, Z8, Z4
+	VSHUFF32X4 $0xdd, Z12, Z8, Z8
+	VSHUFF32X4 $0x88, Z4, Z9, Z12
+	VSHUFF32X4 $0xdd, Z4, Z9, Z4
+	VSHUFF32X4 $0x88, Z8, Z0, Z9
+	VSHUFF32X4 $0xdd, Z8, Z0, Z0
+	VMOVUPS    Z15, (AX)
+	VMOVUPS    Z10, 64(AX)
+	VMOVUPS    Z13, 128(AX)
+	VMOVUPS    Z12, 192(AX)
+	VMOVUPS    Z14, 256(AX)
+	VMOVUPS    Z11, 320(AX)
+	VMOVUPS    Z16, 384(AX)
+	VMOVUPS    Z9, 448(AX)
+	VMOVUPS    Z7, 512(AX)
+	VMOVUPS    Z2, 576(AX)
+	VMOVUPS    Z6, 640(AX)
+	VMOVUPS    Z4, 704(AX)
+	VMOVUPS    Z3, 768(AX)
+	VMOVUPS    Z1, 832(AX)
+	VMOVUPS    Z5, 896(AX)
+	VMOVUPS    Z0, 960(AX)
+	ADDQ       $+32, CX
+	ADDQ       $+1024, AX
+	DECQ       BX
+	JNZ        square27
+	VZEROUPPER
+	RET
+
 // func KeysQ8x128(scores *float32, q *float32, page *byte, heads int, dim int, scale float32)
 // Requires: AVX, AVX512DQ, AVX512F, F16C
 TEXT ·KeysQ8x128(SB), NOSPLIT, $256-44
@@ -923,7 +1052,7 @@ TEXT ·KeysQ8x128(SB), NOSPLIT, $256-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head27:
+head28:
 	VMOVUPS     (CX), Z0
 	VMOVUPS     64(CX), Z1
 	VMOVUPS     128(CX), Z2
@@ -1644,7 +1773,7 @@ head27:
 	ADDQ        $+2176, DX
 	ADDQ        $+512, AX
 	DECQ        BX
-	JNZ         head27
+	JNZ         head28
 	VZEROUPPER
 	RET
 
@@ -1657,16 +1786,16 @@ TEXT ·KeysQ8(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head28:
+head29:
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, DI
 	MOVQ   SI, R9
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd29
+	JZ     odd30
 
-pair31:
+pair32:
 	VPBROADCASTW (R8), Y1
 	VCVTPH2PS    Y1, Z1
 	VPMOVSXBD    (DX), Z2
@@ -1685,11 +1814,11 @@ pair31:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair31
+	JNZ          pair32
 
-odd29:
+odd30:
 	TESTQ        $0x00000010, SI
-	JZ           done30
+	JZ           done31
 	VPBROADCASTW (R8), Y1
 	VCVTPH2PS    Y1, Z1
 	VPMOVSXBD    (DX), Z2
@@ -1701,7 +1830,7 @@ odd29:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done30:
+done31:
 	MOVQ   R8, DX
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, DI
@@ -1709,9 +1838,9 @@ done30:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd32
+	JZ     odd33
 
-pair34:
+pair35:
 	VPBROADCASTW (R8), Y2
 	VCVTPH2PS    Y2, Z2
 	VPMOVSXBD    (DX), Z3
@@ -1730,11 +1859,11 @@ pair34:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair34
+	JNZ          pair35
 
-odd32:
+odd33:
 	TESTQ        $0x00000010, SI
-	JZ           done33
+	JZ           done34
 	VPBROADCASTW (R8), Y2
 	VCVTPH2PS    Y2, Z2
 	VPMOVSXBD    (DX), Z3
@@ -1746,7 +1875,7 @@ odd32:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done33:
+done34:
 	MOVQ   R8, DX
 	VXORPS Z2, Z2, Z2
 	MOVQ   CX, DI
@@ -1754,9 +1883,9 @@ done33:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd35
+	JZ     odd36
 
-pair37:
+pair38:
 	VPBROADCASTW (R8), Y3
 	VCVTPH2PS    Y3, Z3
 	VPMOVSXBD    (DX), Z4
@@ -1775,11 +1904,11 @@ pair37:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair37
+	JNZ          pair38
 
-odd35:
+odd36:
 	TESTQ        $0x00000010, SI
-	JZ           done36
+	JZ           done37
 	VPBROADCASTW (R8), Y3
 	VCVTPH2PS    Y3, Z3
 	VPMOVSXBD    (DX), Z4
@@ -1791,7 +1920,7 @@ odd35:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done36:
+done37:
 	MOVQ   R8, DX
 	VXORPS Z3, Z3, Z3
 	MOVQ   CX, DI
@@ -1799,9 +1928,9 @@ done36:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd38
+	JZ     odd39
 
-pair40:
+pair41:
 	VPBROADCASTW (R8), Y4
 	VCVTPH2PS    Y4, Z4
 	VPMOVSXBD    (DX), Z5
@@ -1820,11 +1949,11 @@ pair40:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair40
+	JNZ          pair41
 
-odd38:
+odd39:
 	TESTQ        $0x00000010, SI
-	JZ           done39
+	JZ           done40
 	VPBROADCASTW (R8), Y4
 	VCVTPH2PS    Y4, Z4
 	VPMOVSXBD    (DX), Z5
@@ -1836,7 +1965,7 @@ odd38:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done39:
+done40:
 	MOVQ   R8, DX
 	VXORPS Z4, Z4, Z4
 	MOVQ   CX, DI
@@ -1844,9 +1973,9 @@ done39:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd41
+	JZ     odd42
 
-pair43:
+pair44:
 	VPBROADCASTW (R8), Y5
 	VCVTPH2PS    Y5, Z5
 	VPMOVSXBD    (DX), Z6
@@ -1865,11 +1994,11 @@ pair43:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair43
+	JNZ          pair44
 
-odd41:
+odd42:
 	TESTQ        $0x00000010, SI
-	JZ           done42
+	JZ           done43
 	VPBROADCASTW (R8), Y5
 	VCVTPH2PS    Y5, Z5
 	VPMOVSXBD    (DX), Z6
@@ -1881,7 +2010,7 @@ odd41:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done42:
+done43:
 	MOVQ   R8, DX
 	VXORPS Z5, Z5, Z5
 	MOVQ   CX, DI
@@ -1889,9 +2018,9 @@ done42:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd44
+	JZ     odd45
 
-pair46:
+pair47:
 	VPBROADCASTW (R8), Y6
 	VCVTPH2PS    Y6, Z6
 	VPMOVSXBD    (DX), Z7
@@ -1910,11 +2039,11 @@ pair46:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair46
+	JNZ          pair47
 
-odd44:
+odd45:
 	TESTQ        $0x00000010, SI
-	JZ           done45
+	JZ           done46
 	VPBROADCASTW (R8), Y6
 	VCVTPH2PS    Y6, Z6
 	VPMOVSXBD    (DX), Z7
@@ -1926,7 +2055,7 @@ odd44:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done45:
+done46:
 	MOVQ   R8, DX
 	VXORPS Z6, Z6, Z6
 	MOVQ   CX, DI
@@ -1934,9 +2063,9 @@ done45:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd47
+	JZ     odd48
 
-pair49:
+pair50:
 	VPBROADCASTW (R8), Y7
 	VCVTPH2PS    Y7, Z7
 	VPMOVSXBD    (DX), Z8
@@ -1955,11 +2084,11 @@ pair49:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair49
+	JNZ          pair50
 
-odd47:
+odd48:
 	TESTQ        $0x00000010, SI
-	JZ           done48
+	JZ           done49
 	VPBROADCASTW (R8), Y7
 	VCVTPH2PS    Y7, Z7
 	VPMOVSXBD    (DX), Z8
@@ -1971,7 +2100,7 @@ odd47:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done48:
+done49:
 	MOVQ   R8, DX
 	VXORPS Z7, Z7, Z7
 	MOVQ   CX, DI
@@ -1979,9 +2108,9 @@ done48:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd50
+	JZ     odd51
 
-pair52:
+pair53:
 	VPBROADCASTW (R8), Y8
 	VCVTPH2PS    Y8, Z8
 	VPMOVSXBD    (DX), Z9
@@ -2000,11 +2129,11 @@ pair52:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair52
+	JNZ          pair53
 
-odd50:
+odd51:
 	TESTQ        $0x00000010, SI
-	JZ           done51
+	JZ           done52
 	VPBROADCASTW (R8), Y8
 	VCVTPH2PS    Y8, Z8
 	VPMOVSXBD    (DX), Z9
@@ -2016,7 +2145,7 @@ odd50:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done51:
+done52:
 	MOVQ   R8, DX
 	VXORPS Z8, Z8, Z8
 	MOVQ   CX, DI
@@ -2024,9 +2153,9 @@ done51:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd53
+	JZ     odd54
 
-pair55:
+pair56:
 	VPBROADCASTW (R8), Y9
 	VCVTPH2PS    Y9, Z9
 	VPMOVSXBD    (DX), Z10
@@ -2045,11 +2174,11 @@ pair55:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair55
+	JNZ          pair56
 
-odd53:
+odd54:
 	TESTQ        $0x00000010, SI
-	JZ           done54
+	JZ           done55
 	VPBROADCASTW (R8), Y9
 	VCVTPH2PS    Y9, Z9
 	VPMOVSXBD    (DX), Z10
@@ -2061,7 +2190,7 @@ odd53:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done54:
+done55:
 	MOVQ   R8, DX
 	VXORPS Z9, Z9, Z9
 	MOVQ   CX, DI
@@ -2069,9 +2198,9 @@ done54:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd56
+	JZ     odd57
 
-pair58:
+pair59:
 	VPBROADCASTW (R8), Y10
 	VCVTPH2PS    Y10, Z10
 	VPMOVSXBD    (DX), Z11
@@ -2090,11 +2219,11 @@ pair58:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair58
+	JNZ          pair59
 
-odd56:
+odd57:
 	TESTQ        $0x00000010, SI
-	JZ           done57
+	JZ           done58
 	VPBROADCASTW (R8), Y10
 	VCVTPH2PS    Y10, Z10
 	VPMOVSXBD    (DX), Z11
@@ -2106,7 +2235,7 @@ odd56:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done57:
+done58:
 	MOVQ   R8, DX
 	VXORPS Z10, Z10, Z10
 	MOVQ   CX, DI
@@ -2114,9 +2243,9 @@ done57:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd59
+	JZ     odd60
 
-pair61:
+pair62:
 	VPBROADCASTW (R8), Y11
 	VCVTPH2PS    Y11, Z11
 	VPMOVSXBD    (DX), Z12
@@ -2135,11 +2264,11 @@ pair61:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair61
+	JNZ          pair62
 
-odd59:
+odd60:
 	TESTQ        $0x00000010, SI
-	JZ           done60
+	JZ           done61
 	VPBROADCASTW (R8), Y11
 	VCVTPH2PS    Y11, Z11
 	VPMOVSXBD    (DX), Z12
@@ -2151,7 +2280,7 @@ odd59:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done60:
+done61:
 	MOVQ   R8, DX
 	VXORPS Z11, Z11, Z11
 	MOVQ   CX, DI
@@ -2159,9 +2288,9 @@ done60:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd62
+	JZ     odd63
 
-pair64:
+pair65:
 	VPBROADCASTW (R8), Y12
 	VCVTPH2PS    Y12, Z12
 	VPMOVSXBD    (DX), Z13
@@ -2180,11 +2309,11 @@ pair64:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair64
+	JNZ          pair65
 
-odd62:
+odd63:
 	TESTQ        $0x00000010, SI
-	JZ           done63
+	JZ           done64
 	VPBROADCASTW (R8), Y12
 	VCVTPH2PS    Y12, Z12
 	VPMOVSXBD    (DX), Z13
@@ -2196,7 +2325,7 @@ odd62:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done63:
+done64:
 	MOVQ   R8, DX
 	VXORPS Z12, Z12, Z12
 	MOVQ   CX, DI
@@ -2204,9 +2333,9 @@ done63:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd65
+	JZ     odd66
 
-pair67:
+pair68:
 	VPBROADCASTW (R8), Y13
 	VCVTPH2PS    Y13, Z13
 	VPMOVSXBD    (DX), Z14
@@ -2225,11 +2354,11 @@ pair67:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair67
+	JNZ          pair68
 
-odd65:
+odd66:
 	TESTQ        $0x00000010, SI
-	JZ           done66
+	JZ           done67
 	VPBROADCASTW (R8), Y13
 	VCVTPH2PS    Y13, Z13
 	VPMOVSXBD    (DX), Z14
@@ -2241,7 +2370,7 @@ odd65:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done66:
+done67:
 	MOVQ   R8, DX
 	VXORPS Z13, Z13, Z13
 	MOVQ   CX, DI
@@ -2249,9 +2378,9 @@ done66:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd68
+	JZ     odd69
 
-pair70:
+pair71:
 	VPBROADCASTW (R8), Y14
 	VCVTPH2PS    Y14, Z14
 	VPMOVSXBD    (DX), Z15
@@ -2270,11 +2399,11 @@ pair70:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair70
+	JNZ          pair71
 
-odd68:
+odd69:
 	TESTQ        $0x00000010, SI
-	JZ           done69
+	JZ           done70
 	VPBROADCASTW (R8), Y14
 	VCVTPH2PS    Y14, Z14
 	VPMOVSXBD    (DX), Z15
@@ -2286,7 +2415,7 @@ odd68:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done69:
+done70:
 	MOVQ   R8, DX
 	VXORPS Z14, Z14, Z14
 	MOVQ   CX, DI
@@ -2294,9 +2423,9 @@ done69:
 	MOVQ   DX, R8
 	ADDQ   SI, R8
 	SHRQ   $0x05, R9
-	JZ     odd71
+	JZ     odd72
 
-pair73:
+pair74:
 	VPBROADCASTW (R8), Y15
 	VCVTPH2PS    Y15, Z15
 	VPMOVSXBD    (DX), Z16
@@ -2315,11 +2444,11 @@ pair73:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 	DECQ         R9
-	JNZ          pair73
+	JNZ          pair74
 
-odd71:
+odd72:
 	TESTQ        $0x00000010, SI
-	JZ           done72
+	JZ           done73
 	VPBROADCASTW (R8), Y15
 	VCVTPH2PS    Y15, Z15
 	VPMOVSXBD    (DX), Z16
@@ -2331,7 +2460,7 @@ odd71:
 	ADDQ         $+64, DI
 	ADDQ         $+2, R8
 
-done72:
+done73:
 	MOVQ   R8, DX
 	VXORPS Z15, Z15, Z15
 	MOVQ   CX, DI
@@ -2339,9 +2468,9 @@ done72:
 	MOVQ   DX, CX
 	ADDQ   SI, CX
 	SHRQ   $0x05, R8
-	JZ     odd74
+	JZ     odd75
 
-pair76:
+pair77:
 	VPBROADCASTW (CX), Y16
 	VCVTPH2PS    Y16, Z16
 	VPMOVSXBD    (DX), Z17
@@ -2360,11 +2489,11 @@ pair76:
 	ADDQ         $+64, DI
 	ADDQ         $+2, CX
 	DECQ         R8
-	JNZ          pair76
+	JNZ          pair77
 
-odd74:
+odd75:
 	TESTQ        $0x00000010, SI
-	JZ           done75
+	JZ           done76
 	VPBROADCASTW (CX), Y16
 	VCVTPH2PS    Y16, Z16
 	VPMOVSXBD    (DX), Z17
@@ -2376,7 +2505,7 @@ odd74:
 	ADDQ         $+64, DI
 	ADDQ         $+2, CX
 
-done75:
+done76:
 	MOVQ        CX, DX
 	MOVL        $0x0000ff00, CX
 	KMOVW       CX, K1
@@ -2432,7 +2561,7 @@ done75:
 	MOVQ        DI, CX
 	ADDQ        $+512, AX
 	DECQ        BX
-	JNZ         head28
+	JNZ         head29
 	VZEROUPPER
 	RET
 
@@ -2450,7 +2579,7 @@ TEXT ·ValuesQ8x128(SB), NOSPLIT, $256-64
 	MOVQ SI, R10
 	SHLQ $0x04, R10
 
-head77:
+head78:
 	VMOVUPS   (AX), Z0
 	VMOVUPS   64(AX), Z1
 	VMOVUPS   128(AX), Z2
@@ -2496,67 +2625,66 @@ head77:
 	VMOVUPS   X8, 240(SP)
 	LEAQ      (SP), R13
 
-key78:
-	VBROADCASTSS (R12), Z8
-	VPMOVSXBD    (R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  (R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z0, Z0
-	VPMOVSXBD    16(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  (R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z1, Z1
-	VPMOVSXBD    32(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  4(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VPMOVSXBD    48(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  4(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VPMOVSXBD    64(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  8(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VPMOVSXBD    80(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  8(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VPMOVSXBD    96(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  12(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VPMOVSXBD    112(R11), Z9
-	VCVTDQ2PS    Z9, Z9
-	VMULPS.BCST  12(R13), Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z7, Z7
-	ADDQ         $+4, R12
-	ADDQ         SI, R11
-	ADDQ         $+16, R13
-	DECQ         R14
-	JNZ          key78
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, 64(AX)
-	VMOVUPS      Z2, 128(AX)
-	VMOVUPS      Z3, 192(AX)
-	VMOVUPS      Z4, 256(AX)
-	VMOVUPS      Z5, 320(AX)
-	VMOVUPS      Z6, 384(AX)
-	VMOVUPS      Z7, 448(AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R10, BX
-	ADDQ         R10, R9
-	DECQ         DI
-	JNZ          head77
+key79:
+	VPMOVSXBD   (R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST (R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z0, Z0
+	VPMOVSXBD   16(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST (R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z1, Z1
+	VPMOVSXBD   32(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 4(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z2, Z2
+	VPMOVSXBD   48(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 4(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z3, Z3
+	VPMOVSXBD   64(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 8(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z4, Z4
+	VPMOVSXBD   80(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 8(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z5, Z5
+	VPMOVSXBD   96(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 12(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VPMOVSXBD   112(R11), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS.BCST 12(R13), Z8, Z8
+	VMULPS.BCST (R12), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, R12
+	ADDQ        SI, R11
+	ADDQ        $+16, R13
+	DECQ        R14
+	JNZ         key79
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	VMOVUPS     Z4, 256(AX)
+	VMOVUPS     Z5, 320(AX)
+	VMOVUPS     Z6, 384(AX)
+	VMOVUPS     Z7, 448(AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R10, BX
+	ADDQ        R10, R9
+	DECQ        DI
+	JNZ         head78
 	VZEROUPPER
 	RET
 
@@ -2574,7 +2702,7 @@ TEXT ·ValuesQ8x64(SB), NOSPLIT, $0-64
 	MOVQ SI, R10
 	SHLQ $0x04, R10
 
-head79:
+head80:
 	VMOVUPS (AX), Z0
 	VMOVUPS 64(AX), Z1
 	VMOVUPS 128(AX), Z2
@@ -2584,37 +2712,36 @@ head79:
 	MOVQ    R8, R14
 	MOVQ    R9, R13
 
-key80:
-	VBROADCASTSS (R12), Z4
-	VPBROADCASTW (R13), Y5
-	VCVTPH2PS    Y5, Z5
-	VPMOVSXBD    (R11), Z6
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS       Z6, Z0, Z0
-	VPMOVSXBD    16(R11), Z6
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS       Z6, Z1, Z1
-	VPBROADCASTW 2(R13), Y5
-	VCVTPH2PS    Y5, Z5
-	VPMOVSXBD    32(R11), Z6
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS       Z6, Z2, Z2
-	VPMOVSXBD    48(R11), Z6
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z5, Z6, Z6
-	VMULPS       Z4, Z6, Z6
-	VADDPS       Z6, Z3, Z3
+key81:
+	VPBROADCASTW (R13), Y4
+	VCVTPH2PS    Y4, Z4
+	VPMOVSXBD    (R11), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z4, Z5, Z5
+	VMULPS.BCST  (R12), Z5, Z5
+	VADDPS       Z5, Z0, Z0
+	VPMOVSXBD    16(R11), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z4, Z5, Z5
+	VMULPS.BCST  (R12), Z5, Z5
+	VADDPS       Z5, Z1, Z1
+	VPBROADCASTW 2(R13), Y4
+	VCVTPH2PS    Y4, Z4
+	VPMOVSXBD    32(R11), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z4, Z5, Z5
+	VMULPS.BCST  (R12), Z5, Z5
+	VADDPS       Z5, Z2, Z2
+	VPMOVSXBD    48(R11), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z4, Z5, Z5
+	VMULPS.BCST  (R12), Z5, Z5
+	VADDPS       Z5, Z3, Z3
 	ADDQ         $+4, R12
 	ADDQ         SI, R11
 	ADDQ         SI, R13
 	DECQ         R14
-	JNZ          key80
+	JNZ          key81
 	VMOVUPS      Z0, (AX)
 	VMOVUPS      Z1, 64(AX)
 	VMOVUPS      Z2, 128(AX)
@@ -2624,7 +2751,7 @@ key80:
 	ADDQ         R10, BX
 	ADDQ         R10, R9
 	DECQ         DI
-	JNZ          head79
+	JNZ          head80
 	VZEROUPPER
 	RET
 
@@ -2642,34 +2769,33 @@ TEXT ·ValuesQ8x16(SB), NOSPLIT, $0-64
 	MOVQ SI, R10
 	SHLQ $0x04, R10
 
-head81:
+head82:
 	VMOVUPS (AX), Z0
 	MOVQ    BX, R11
 	MOVQ    DX, R12
 	MOVQ    R8, R14
 	MOVQ    R9, R13
 
-key82:
-	VBROADCASTSS (R12), Z1
-	VPBROADCASTW (R13), Y2
-	VCVTPH2PS    Y2, Z2
-	VPMOVSXBD    (R11), Z3
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VMULPS       Z1, Z3, Z3
-	VADDPS       Z3, Z0, Z0
+key83:
+	VPBROADCASTW (R13), Y1
+	VCVTPH2PS    Y1, Z1
+	VPMOVSXBD    (R11), Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z1, Z2, Z2
+	VMULPS.BCST  (R12), Z2, Z2
+	VADDPS       Z2, Z0, Z0
 	ADDQ         $+4, R12
 	ADDQ         SI, R11
 	ADDQ         SI, R13
 	DECQ         R14
-	JNZ          key82
+	JNZ          key83
 	VMOVUPS      Z0, (AX)
 	ADDQ         CX, AX
 	ADDQ         $+512, DX
 	ADDQ         R10, BX
 	ADDQ         R10, R9
 	DECQ         DI
-	JNZ          head81
+	JNZ          head82
 	VZEROUPPER
 	RET
 
@@ -2684,13 +2810,13 @@ TEXT ·WidenQ8(SB), NOSPLIT, $0-56
 	MOVQ dim+48(FP), DI
 	MOVQ scales+24(FP), R8
 
-vector83:
+vector84:
 	MOVQ DX, R9
 	MOVQ AX, R10
 	MOVQ DI, R11
 	MOVQ R8, R12
 
-group84:
+group85:
 	VPBROADCASTW (R12), Y0
 	VCVTPH2PS    Y0, Z0
 	VPMOVSXBD    (R9), Z1
@@ -2700,7 +2826,7 @@ group84:
 	ADDQ         $+16, R9
 	ADDQ         $+64, R10
 	SUBQ         $0x10, R11
-	JZ           done85
+	JZ           done86
 	VPMOVSXBD    (R9), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z0, Z1, Z1
@@ -2709,14 +2835,231 @@ group84:
 	ADDQ         $+64, R10
 	ADDQ         $+2, R12
 	SUBQ         $0x10, R11
-	JNZ          group84
+	JNZ          group85
 
-done85:
+done86:
 	ADDQ BX, R8
 	ADDQ BX, DX
 	ADDQ CX, AX
 	DECQ SI
-	JNZ  vector83
+	JNZ  vector84
+	VZEROUPPER
+	RET
+
+// func TurnQ8(dst *float32, src *byte, scales *byte, vector int, dim int)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·TurnQ8(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	MOVQ scales+16(FP), SI
+	SHRQ $0x04, BX
+	XORQ DI, DI
+
+square87:
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	MOVQ         R8, R10
+	MOVQ         R9, R10
+	VPBROADCASTW (R9), Y0
+	VCVTPH2PS    Y0, Z1
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z0
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z1, Z0, Z0
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y1
+	VCVTPH2PS    Y1, Z2
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y2
+	VCVTPH2PS    Y2, Z3
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z3, Z2, Z2
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y3
+	VCVTPH2PS    Y3, Z4
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z4, Z3, Z3
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y4
+	VCVTPH2PS    Y4, Z5
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y5
+	VCVTPH2PS    Y5, Z6
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z5
+	VCVTDQ2PS    Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y6
+	VCVTPH2PS    Y6, Z7
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z7, Z6, Z6
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y7
+	VCVTPH2PS    Y7, Z8
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z8, Z7, Z7
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y8
+	VCVTPH2PS    Y8, Z9
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z8
+	VCVTDQ2PS    Z8, Z8
+	VMULPS       Z9, Z8, Z8
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y9
+	VCVTPH2PS    Y9, Z10
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z9
+	VCVTDQ2PS    Z9, Z9
+	VMULPS       Z10, Z9, Z9
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y10
+	VCVTPH2PS    Y10, Z11
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z10
+	VCVTDQ2PS    Z10, Z10
+	VMULPS       Z11, Z10, Z10
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y11
+	VCVTPH2PS    Y11, Z12
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z11
+	VCVTDQ2PS    Z11, Z11
+	VMULPS       Z12, Z11, Z11
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y12
+	VCVTPH2PS    Y12, Z13
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z13, Z12, Z12
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y13
+	VCVTPH2PS    Y13, Z14
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z14, Z13, Z13
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y14
+	VCVTPH2PS    Y14, Z15
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z14
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z15, Z14, Z14
+	ADDQ         DX, R8
+	VPBROADCASTW (R9), Y15
+	VCVTPH2PS    Y15, Z16
+	ADDQ         DX, R9
+	VPMOVSXBD    (R8), Z15
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z16, Z15, Z15
+	ADDQ         DX, R8
+	VUNPCKLPS    Z1, Z0, Z16
+	VUNPCKHPS    Z1, Z0, Z0
+	VUNPCKLPS    Z3, Z2, Z1
+	VUNPCKHPS    Z3, Z2, Z2
+	VUNPCKLPD    Z1, Z16, Z3
+	VUNPCKHPD    Z1, Z16, Z1
+	VUNPCKLPD    Z2, Z0, Z16
+	VUNPCKHPD    Z2, Z0, Z0
+	VUNPCKLPS    Z5, Z4, Z2
+	VUNPCKHPS    Z5, Z4, Z4
+	VUNPCKLPS    Z7, Z6, Z5
+	VUNPCKHPS    Z7, Z6, Z6
+	VUNPCKLPD    Z5, Z2, Z7
+	VUNPCKHPD    Z5, Z2, Z2
+	VUNPCKLPD    Z6, Z4, Z5
+	VUNPCKHPD    Z6, Z4, Z4
+	VUNPCKLPS    Z9, Z8, Z6
+	VUNPCKHPS    Z9, Z8, Z8
+	VUNPCKLPS    Z11, Z10, Z9
+	VUNPCKHPS    Z11, Z10, Z10
+	VUNPCKLPD    Z9, Z6, Z11
+	VUNPCKHPD    Z9, Z6, Z6
+	VUNPCKLPD    Z10, Z8, Z9
+	VUNPCKHPD    Z10, Z8, Z8
+	VUNPCKLPS    Z13, Z12, Z10
+	VUNPCKHPS    Z13, Z12, Z12
+	VUNPCKLPS    Z15, Z14, Z13
+	VUNPCKHPS    Z15, Z14, Z14
+	VUNPCKLPD    Z13, Z10, Z15
+	VUNPCKHPD    Z13, Z10, Z10
+	VUNPCKLPD    Z14, Z12, Z13
+	VUNPCKHPD    Z14, Z12, Z12
+	VSHUFF32X4   $0x88, Z7, Z3, Z14
+	VSHUFF32X4   $0xdd, Z7, Z3, Z3
+	VSHUFF32X4   $0x88, Z15, Z11, Z7
+	VSHUFF32X4   $0xdd, Z15, Z11, Z11
+	VSHUFF32X4   $0x88, Z7, Z14, Z15
+	VSHUFF32X4   $0xdd, Z7, Z14, Z7
+	VSHUFF32X4   $0x88, Z11, Z3, Z14
+	VSHUFF32X4   $0xdd, Z11, Z3, Z3
+	VSHUFF32X4   $0x88, Z2, Z1, Z11
+	VSHUFF32X4   $0xdd, Z2, Z1, Z1
+	VSHUFF32X4   $0x88, Z10, Z6, Z2
+	VSHUFF32X4   $0xdd, Z10, Z6, Z6
+	VSHUFF32X4   $0x88, Z2, Z11, Z10
+	VSHUFF32X4   $0xdd, Z2, Z11, Z2
+	VSHUFF32X4   $0x88, Z6, Z1, Z11
+	VSHUFF32X4   $0xdd, Z6, Z1, Z1
+	VSHUFF32X4   $0x88, Z5, Z16, Z6
+	VSHUFF32X4   $0xdd, Z5, Z16, Z5
+	VSHUFF32X4   $0x88, Z13, Z9, Z16
+	VSHUFF32X4   $0xdd, Z13, Z9, Z9
+	VSHUFF32X4   $0x88, Z16, Z6, Z13
+	VSHUFF32X4   $0xdd, Z16, Z6, Z6
+	VSHUFF32X4   $0x88, Z9, Z5, Z16
+	VSHUFF32X4   $0xdd, Z9, Z5, Z5
+	VSHUFF32X4   $0x88, Z4, Z0, Z9
+	VSHUFF32X4   $0xdd, Z4, Z0, Z0
+	VSHUFF32X4   $0x88, Z12, Z8, Z4
+	VSHUFF32X4   $0xdd, Z12, Z8, Z8
+	VSHUFF32X4   $0x88, Z4, Z9, Z12
+	VSHUFF32X4   $0xdd, Z4, Z9, Z4
+	VSHUFF32X4   $0x88, Z8, Z0, Z9
+	VSHUFF32X4   $0xdd, Z8, Z0, Z0
+	VMOVUPS      Z15, (AX)
+	VMOVUPS      Z10, 64(AX)
+	VMOVUPS      Z13, 128(AX)
+	VMOVUPS      Z12, 192(AX)
+	VMOVUPS      Z14, 256(AX)
+	VMOVUPS      Z11, 320(AX)
+	VMOVUPS      Z16, 384(AX)
+	VMOVUPS      Z9, 448(AX)
+	VMOVUPS      Z7, 512(AX)
+	VMOVUPS      Z2, 576(AX)
+	VMOVUPS      Z6, 640(AX)
+	VMOVUPS      Z4, 704(AX)
+	VMOVUPS      Z3, 768(AX)
+	VMOVUPS      Z1, 832(AX)
+	VMOVUPS      Z5, 896(AX)
+	VMOVUPS      Z0, 960(AX)
+	ADDQ         $+16, CX
+	ADDQ         $+1024, AX
+	ADDQ         DI, SI
+	XORQ         $0x02, DI
+	DECQ         BX
+	JNZ          square87
 	VZEROUPPER
 	RET
 
@@ -2729,7 +3072,7 @@ TEXT ·KeysF32x128(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head86:
+head88:
 	VMOVUPS     (CX), Z0
 	VMOVUPS     64(CX), Z1
 	VMOVUPS     128(CX), Z2
@@ -3161,7 +3504,7 @@ head86:
 	ADDQ        $+8192, DX
 	ADDQ        $+512, AX
 	DECQ        BX
-	JNZ         head86
+	JNZ         head88
 	VZEROUPPER
 	RET
 
@@ -3174,215 +3517,215 @@ TEXT ·KeysF32(SB), NOSPLIT, $0-44
 	MOVQ heads+24(FP), BX
 	MOVQ dim+32(FP), SI
 
-head87:
+head89:
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, DI
 	MOVQ   SI, R8
 	SHRQ   $0x04, R8
 
-vector88:
+vector90:
 	VMOVUPS (DX), Z1
 	VMULPS  (DI), Z1, Z1
 	VADDPS  Z1, Z0, Z0
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector88
+	JNZ     vector90
 	VXORPS  Z1, Z1, Z1
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector89:
+vector91:
 	VMOVUPS (DX), Z2
 	VMULPS  (DI), Z2, Z2
 	VADDPS  Z2, Z1, Z1
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector89
+	JNZ     vector91
 	VXORPS  Z2, Z2, Z2
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector90:
+vector92:
 	VMOVUPS (DX), Z3
 	VMULPS  (DI), Z3, Z3
 	VADDPS  Z3, Z2, Z2
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector90
+	JNZ     vector92
 	VXORPS  Z3, Z3, Z3
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector91:
+vector93:
 	VMOVUPS (DX), Z4
 	VMULPS  (DI), Z4, Z4
 	VADDPS  Z4, Z3, Z3
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector91
+	JNZ     vector93
 	VXORPS  Z4, Z4, Z4
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector92:
+vector94:
 	VMOVUPS (DX), Z5
 	VMULPS  (DI), Z5, Z5
 	VADDPS  Z5, Z4, Z4
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector92
+	JNZ     vector94
 	VXORPS  Z5, Z5, Z5
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector93:
+vector95:
 	VMOVUPS (DX), Z6
 	VMULPS  (DI), Z6, Z6
 	VADDPS  Z6, Z5, Z5
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector93
+	JNZ     vector95
 	VXORPS  Z6, Z6, Z6
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector94:
+vector96:
 	VMOVUPS (DX), Z7
 	VMULPS  (DI), Z7, Z7
 	VADDPS  Z7, Z6, Z6
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector94
+	JNZ     vector96
 	VXORPS  Z7, Z7, Z7
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector95:
+vector97:
 	VMOVUPS (DX), Z8
 	VMULPS  (DI), Z8, Z8
 	VADDPS  Z8, Z7, Z7
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector95
+	JNZ     vector97
 	VXORPS  Z8, Z8, Z8
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector96:
+vector98:
 	VMOVUPS (DX), Z9
 	VMULPS  (DI), Z9, Z9
 	VADDPS  Z9, Z8, Z8
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector96
+	JNZ     vector98
 	VXORPS  Z9, Z9, Z9
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector97:
+vector99:
 	VMOVUPS (DX), Z10
 	VMULPS  (DI), Z10, Z10
 	VADDPS  Z10, Z9, Z9
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector97
+	JNZ     vector99
 	VXORPS  Z10, Z10, Z10
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector98:
+vector100:
 	VMOVUPS (DX), Z11
 	VMULPS  (DI), Z11, Z11
 	VADDPS  Z11, Z10, Z10
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector98
+	JNZ     vector100
 	VXORPS  Z11, Z11, Z11
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector99:
+vector101:
 	VMOVUPS (DX), Z12
 	VMULPS  (DI), Z12, Z12
 	VADDPS  Z12, Z11, Z11
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector99
+	JNZ     vector101
 	VXORPS  Z12, Z12, Z12
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector100:
+vector102:
 	VMOVUPS (DX), Z13
 	VMULPS  (DI), Z13, Z13
 	VADDPS  Z13, Z12, Z12
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector100
+	JNZ     vector102
 	VXORPS  Z13, Z13, Z13
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector101:
+vector103:
 	VMOVUPS (DX), Z14
 	VMULPS  (DI), Z14, Z14
 	VADDPS  Z14, Z13, Z13
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector101
+	JNZ     vector103
 	VXORPS  Z14, Z14, Z14
 	MOVQ    CX, DI
 	MOVQ    SI, R8
 	SHRQ    $0x04, R8
 
-vector102:
+vector104:
 	VMOVUPS (DX), Z15
 	VMULPS  (DI), Z15, Z15
 	VADDPS  Z15, Z14, Z14
 	ADDQ    $+64, DX
 	ADDQ    $+64, DI
 	DECQ    R8
-	JNZ     vector102
+	JNZ     vector104
 	VXORPS  Z15, Z15, Z15
 	MOVQ    CX, DI
 	MOVQ    SI, CX
 	SHRQ    $0x04, CX
 
-vector103:
+vector105:
 	VMOVUPS     (DX), Z16
 	VMULPS      (DI), Z16, Z16
 	VADDPS      Z16, Z15, Z15
 	ADDQ        $+64, DX
 	ADDQ        $+64, DI
 	DECQ        CX
-	JNZ         vector103
+	JNZ         vector105
 	MOVL        $0x0000ff00, CX
 	KMOVW       CX, K1
 	VSHUFF64X2  $0x4e, Z4, Z0, Z16
@@ -3437,7 +3780,7 @@ vector103:
 	MOVQ        DI, CX
 	ADDQ        $+512, AX
 	DECQ        BX
-	JNZ         head87
+	JNZ         head89
 	VZEROUPPER
 	RET
 
@@ -3454,7 +3797,7 @@ TEXT ·ValuesF32x128(SB), NOSPLIT, $0-64
 	MOVQ SI, R9
 	SHLQ $0x04, R9
 
-head104:
+head106:
 	VMOVUPS (AX), Z0
 	VMOVUPS 64(AX), Z1
 	VMOVUPS 128(AX), Z2
@@ -3467,49 +3810,48 @@ head104:
 	MOVQ    DX, R11
 	MOVQ    R8, R12
 
-key105:
-	VBROADCASTSS (R11), Z8
-	VMOVUPS      (R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z0, Z0
-	VMOVUPS      64(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z1, Z1
-	VMOVUPS      128(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VMOVUPS      192(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VMOVUPS      256(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VMOVUPS      320(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VMOVUPS      384(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VMOVUPS      448(R10), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z7, Z7
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key105
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, 64(AX)
-	VMOVUPS      Z2, 128(AX)
-	VMOVUPS      Z3, 192(AX)
-	VMOVUPS      Z4, 256(AX)
-	VMOVUPS      Z5, 320(AX)
-	VMOVUPS      Z6, 384(AX)
-	VMOVUPS      Z7, 448(AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head104
+key107:
+	VMOVUPS     (R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z0, Z0
+	VMOVUPS     64(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z1, Z1
+	VMOVUPS     128(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z2, Z2
+	VMOVUPS     192(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z3, Z3
+	VMOVUPS     256(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z4, Z4
+	VMOVUPS     320(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z5, Z5
+	VMOVUPS     384(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VMOVUPS     448(R10), Z8
+	VMULPS.BCST (R11), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key107
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	VMOVUPS     Z4, 256(AX)
+	VMOVUPS     Z5, 320(AX)
+	VMOVUPS     Z6, 384(AX)
+	VMOVUPS     Z7, 448(AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head106
 	VZEROUPPER
 	RET
 
@@ -3526,7 +3868,7 @@ TEXT ·ValuesF32x64(SB), NOSPLIT, $0-64
 	MOVQ SI, R9
 	SHLQ $0x04, R9
 
-head106:
+head108:
 	VMOVUPS (AX), Z0
 	VMOVUPS 64(AX), Z1
 	VMOVUPS 128(AX), Z2
@@ -3535,33 +3877,32 @@ head106:
 	MOVQ    DX, R11
 	MOVQ    R8, R12
 
-key107:
-	VBROADCASTSS (R11), Z4
-	VMOVUPS      (R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z0, Z0
-	VMOVUPS      64(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z1, Z1
-	VMOVUPS      128(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z2, Z2
-	VMOVUPS      192(R10), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z3, Z3
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key107
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, 64(AX)
-	VMOVUPS      Z2, 128(AX)
-	VMOVUPS      Z3, 192(AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head106
+key109:
+	VMOVUPS     (R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z0, Z0
+	VMOVUPS     64(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z1, Z1
+	VMOVUPS     128(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z2, Z2
+	VMOVUPS     192(R10), Z4
+	VMULPS.BCST (R11), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key109
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head108
 	VZEROUPPER
 	RET
 
@@ -3578,27 +3919,26 @@ TEXT ·ValuesF32x16(SB), NOSPLIT, $0-64
 	MOVQ SI, R9
 	SHLQ $0x04, R9
 
-head108:
+head110:
 	VMOVUPS (AX), Z0
 	MOVQ    BX, R10
 	MOVQ    DX, R11
 	MOVQ    R8, R12
 
-key109:
-	VBROADCASTSS (R11), Z1
-	VMOVUPS      (R10), Z2
-	VMULPS       Z1, Z2, Z2
-	VADDPS       Z2, Z0, Z0
-	ADDQ         $+4, R11
-	ADDQ         SI, R10
-	DECQ         R12
-	JNZ          key109
-	VMOVUPS      Z0, (AX)
-	ADDQ         CX, AX
-	ADDQ         $+512, DX
-	ADDQ         R9, BX
-	DECQ         DI
-	JNZ          head108
+key111:
+	VMOVUPS     (R10), Z1
+	VMULPS.BCST (R11), Z1, Z1
+	VADDPS      Z1, Z0, Z0
+	ADDQ        $+4, R11
+	ADDQ        SI, R10
+	DECQ        R12
+	JNZ         key111
+	VMOVUPS     Z0, (AX)
+	ADDQ        CX, AX
+	ADDQ        $+512, DX
+	ADDQ        R9, BX
+	DECQ        DI
+	JNZ         head110
 	VZEROUPPER
 	RET
 
@@ -3612,184 +3952,430 @@ TEXT ·WidenF32(SB), NOSPLIT, $0-56
 	MOVQ count+40(FP), SI
 	MOVQ dim+48(FP), DI
 
-vector110:
+vector112:
 	MOVQ DX, R8
 	MOVQ AX, R9
 	MOVQ DI, R10
 	SHRQ $0x04, R10
 
-part111:
+part113:
 	VMOVUPS (R8), Z0
 	VMOVUPS Z0, (R9)
 	ADDQ    $+64, R8
 	ADDQ    $+64, R9
 	DECQ    R10
-	JNZ     part111
+	JNZ     part113
 	ADDQ    BX, DX
 	ADDQ    CX, AX
 	DECQ    SI
-	JNZ     vector110
+	JNZ     vector112
 	VZEROUPPER
 	RET
 
-// func Dots(scores *float32, q *float32, keys *float32, dim int, tiles int, groups int, scale float32)
+// func TurnF32(dst *float32, src *byte, scales *byte, vector int, dim int)
+// Requires: AVX, AVX512F
+TEXT ·TurnF32(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ vector+24(FP), DX
+	MOVQ dim+32(FP), BX
+	SHRQ $0x04, BX
+
+square114:
+	MOVQ       CX, DI
+	MOVQ       DI, R8
+	MOVQ       SI, R8
+	VMOVUPS    (DI), Z0
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z1
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z2
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z3
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z4
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z5
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z6
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z7
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z8
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z9
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z10
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z11
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z12
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z13
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z14
+	ADDQ       DX, DI
+	VMOVUPS    (DI), Z15
+	ADDQ       DX, DI
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z0
+	VUNPCKLPS  Z3, Z2, Z1
+	VUNPCKHPS  Z3, Z2, Z2
+	VUNPCKLPD  Z1, Z16, Z3
+	VUNPCKHPD  Z1, Z16, Z1
+	VUNPCKLPD  Z2, Z0, Z16
+	VUNPCKHPD  Z2, Z0, Z0
+	VUNPCKLPS  Z5, Z4, Z2
+	VUNPCKHPS  Z5, Z4, Z4
+	VUNPCKLPS  Z7, Z6, Z5
+	VUNPCKHPS  Z7, Z6, Z6
+	VUNPCKLPD  Z5, Z2, Z7
+	VUNPCKHPD  Z5, Z2, Z2
+	VUNPCKLPD  Z6, Z4, Z5
+	VUNPCKHPD  Z6, Z4, Z4
+	VUNPCKLPS  Z9, Z8, Z6
+	VUNPCKHPS  Z9, Z8, Z8
+	VUNPCKLPS  Z11, Z10, Z9
+	VUNPCKHPS  Z11, Z10, Z10
+	VUNPCKLPD  Z9, Z6, Z11
+	VUNPCKHPD  Z9, Z6, Z6
+	VUNPCKLPD  Z10, Z8, Z9
+	VUNPCKHPD  Z10, Z8, Z8
+	VUNPCKLPS  Z13, Z12, Z10
+	VUNPCKHPS  Z13, Z12, Z12
+	VUNPCKLPS  Z15, Z14, Z13
+	VUNPCKHPS  Z15, Z14, Z14
+	VUNPCKLPD  Z13, Z10, Z15
+	VUNPCKHPD  Z13, Z10, Z10
+	VUNPCKLPD  Z14, Z12, Z13
+	VUNPCKHPD  Z14, Z12, Z12
+	VSHUFF32X4 $0x88, Z7, Z3, Z14
+	VSHUFF32X4 $0xdd, Z7, Z3, Z3
+	VSHUFF32X4 $0x88, Z15, Z11, Z7
+	VSHUFF32X4 $0xdd, Z15, Z11, Z11
+	VSHUFF32X4 $0x88, Z7, Z14, Z15
+	VSHUFF32X4 $0xdd, Z7, Z14, Z7
+	VSHUFF32X4 $0x88, Z11, Z3, Z14
+	VSHUFF32X4 $0xdd, Z11, Z3, Z3
+	VSHUFF32X4 $0x88, Z2, Z1, Z11
+	VSHUFF32X4 $0xdd, Z2, Z1, Z1
+	VSHUFF32X4 $0x88, Z10, Z6, Z2
+	VSHUFF32X4 $0xdd, Z10, Z6, Z6
+	VSHUFF32X4 $0x88, Z2, Z11, Z10
+	VSHUFF32X4 $0xdd, Z2, Z11, Z2
+	VSHUFF32X4 $0x88, Z6, Z1, Z11
+	VSHUFF32X4 $0xdd, Z6, Z1, Z1
+	VSHUFF32X4 $0x88, Z5, Z16, Z6
+	VSHUFF32X4 $0xdd, Z5, Z16, Z5
+	VSHUFF32X4 $0x88, Z13, Z9, Z16
+	VSHUFF32X4 $0xdd, Z13, Z9, Z9
+	VSHUFF32X4 $0x88, Z16, Z6, Z13
+	VSHUFF32X4 $0xdd, Z16, Z6, Z6
+	VSHUFF32X4 $0x88, Z9, Z5, Z16
+	VSHUFF32X4 $0xdd, Z9, Z5, Z5
+	VSHUFF32X4 $0x88, Z4, Z0, Z9
+	VSHUFF32X4 $0xdd, Z4, Z0, Z0
+	VSHUFF32X4 $0x88, Z12, Z8, Z4
+	VSHUFF32X4 $0xdd, Z12, Z8, Z8
+	VSHUFF32X4 $0x88, Z4, Z9, Z12
+	VSHUFF32X4 $0xdd, Z4, Z9, Z4
+	VSHUFF32X4 $0x88, Z8, Z0, Z9
+	VSHUFF32X4 $0xdd, Z8, Z0, Z0
+	VMOVUPS    Z15, (AX)
+	VMOVUPS    Z10, 64(AX)
+	VMOVUPS    Z13, 128(AX)
+	VMOVUPS    Z12, 192(AX)
+	VMOVUPS    Z14, 256(AX)
+	VMOVUPS    Z11, 320(AX)
+	VMOVUPS    Z16, 384(AX)
+	VMOVUPS    Z9, 448(AX)
+	VMOVUPS    Z7, 512(AX)
+	VMOVUPS    Z2, 576(AX)
+	VMOVUPS    Z6, 640(AX)
+	VMOVUPS    Z4, 704(AX)
+	VMOVUPS    Z3, 768(AX)
+	VMOVUPS    Z1, 832(AX)
+	VMOVUPS    Z5, 896(AX)
+	VMOVUPS    Z0, 960(AX)
+	ADDQ       $+64, CX
+	ADDQ       $+1024, AX
+	DECQ       BX
+	JNZ        square114
+	VZEROUPPER
+	RET
+
+// func Dots(scores *float32, q *float32, keys *float32, work *float32, dim int, tiles int, scale float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·Dots(SB), NOSPLIT, $0-52
 	MOVQ scores+0(FP), AX
 	MOVQ q+8(FP), CX
 	MOVQ keys+16(FP), DX
-	MOVQ dim+24(FP), BX
-	MOVQ tiles+32(FP), SI
-	MOVQ groups+40(FP), DI
-	MOVQ BX, R8
-	SHLQ $0x02, R8
+	MOVQ work+24(FP), BX
+	MOVQ dim+32(FP), SI
+	MOVQ SI, DI
+	SHRQ $0x04, DI
+	SHLQ $0x02, SI
+	MOVQ tiles+40(FP), R8
+	LEAQ (SI)(SI*2), R9
 
-tile112:
-	MOVQ DX, R9
-	MOVQ AX, R10
-	MOVQ DI, R11
+tile115:
+	MOVQ CX, R11
+	MOVQ DX, R12
+	MOVQ BX, R13
+	MOVQ $0x00000004, R10
 
-group113:
-	MOVQ    CX, R13
-	MOVQ    R9, R14
-	LEAQ    (R8)(R8*2), R12
-	MOVQ    BX, R15
-	VMOVUPS (R14), Z12
-	VMOVUPS (R14)(R8*1), Z13
-	VMOVUPS (R14)(R8*2), Z14
-	VMOVUPS (R14)(R12*1), Z15
-	VMOVUPS (R13), Z3
-	VMULPS  Z12, Z3, Z0
-	VMULPS  Z13, Z3, Z1
-	VMULPS  Z14, Z3, Z2
-	VMULPS  Z15, Z3, Z3
-	VMOVUPS (R13)(R8*1), Z7
-	VMULPS  Z12, Z7, Z4
-	VMULPS  Z13, Z7, Z5
-	VMULPS  Z14, Z7, Z6
-	VMULPS  Z15, Z7, Z7
-	VMOVUPS (R13)(R8*2), Z11
-	VMULPS  Z12, Z11, Z8
-	VMULPS  Z13, Z11, Z9
-	VMULPS  Z14, Z11, Z10
-	VMULPS  Z15, Z11, Z11
-	VMOVUPS (R13)(R12*1), Z16
-	VMULPS  Z12, Z16, Z12
-	VMULPS  Z13, Z16, Z13
-	VMULPS  Z14, Z16, Z14
-	VMULPS  Z15, Z16, Z15
-	SUBQ    $0x10, R15
-	JZ      done114
+lane116:
+	MOVQ        DI, R14
+	LEAQ        (R11)(SI*4), R15
+	VMOVUPS     (R12), Z7
+	VMULPS.BCST (R11), Z7, Z0
+	VMULPS.BCST (R11)(SI*1), Z7, Z1
+	VMULPS.BCST (R11)(SI*2), Z7, Z2
+	VMULPS.BCST (R11)(R9*1), Z7, Z3
+	VMULPS.BCST (R15), Z7, Z4
+	VMULPS.BCST (R15)(SI*1), Z7, Z5
+	VMULPS.BCST (R15)(SI*2), Z7, Z6
+	VMULPS.BCST (R15)(R9*1), Z7, Z7
+	VMOVUPS     512(R12), Z15
+	VMULPS.BCST 32(R11), Z15, Z8
+	VMULPS.BCST 32(R11)(SI*1), Z15, Z9
+	VMULPS.BCST 32(R11)(SI*2), Z15, Z10
+	VMULPS.BCST 32(R11)(R9*1), Z15, Z11
+	VMULPS.BCST 32(R15), Z15, Z12
+	VMULPS.BCST 32(R15)(SI*1), Z15, Z13
+	VMULPS.BCST 32(R15)(SI*2), Z15, Z14
+	VMULPS.BCST 32(R15)(R9*1), Z15, Z15
+	ADDQ        $+64, R11
+	ADDQ        $+64, R15
+	ADDQ        $+1024, R12
+	DECQ        R14
+	JZ          done117
 
-next115:
-	ADDQ    $+64, R13
-	ADDQ    $+64, R14
-	VMOVUPS (R14), Z16
-	VMOVUPS (R14)(R8*1), Z17
-	VMOVUPS (R14)(R8*2), Z18
-	VMOVUPS (R14)(R12*1), Z19
-	VMOVUPS (R13), Z20
-	VMULPS  Z16, Z20, Z21
-	VADDPS  Z21, Z0, Z0
-	VMULPS  Z17, Z20, Z21
-	VADDPS  Z21, Z1, Z1
-	VMULPS  Z18, Z20, Z21
-	VADDPS  Z21, Z2, Z2
-	VMULPS  Z19, Z20, Z20
-	VADDPS  Z20, Z3, Z3
-	VMOVUPS (R13)(R8*1), Z20
-	VMULPS  Z16, Z20, Z21
-	VADDPS  Z21, Z4, Z4
-	VMULPS  Z17, Z20, Z21
-	VADDPS  Z21, Z5, Z5
-	VMULPS  Z18, Z20, Z21
-	VADDPS  Z21, Z6, Z6
-	VMULPS  Z19, Z20, Z20
-	VADDPS  Z20, Z7, Z7
-	VMOVUPS (R13)(R8*2), Z20
-	VMULPS  Z16, Z20, Z21
-	VADDPS  Z21, Z8, Z8
-	VMULPS  Z17, Z20, Z21
-	VADDPS  Z21, Z9, Z9
-	VMULPS  Z18, Z20, Z21
-	VADDPS  Z21, Z10, Z10
-	VMULPS  Z19, Z20, Z20
-	VADDPS  Z20, Z11, Z11
-	VMOVUPS (R13)(R12*1), Z20
-	VMULPS  Z16, Z20, Z16
-	VADDPS  Z16, Z12, Z12
-	VMULPS  Z17, Z20, Z16
-	VADDPS  Z16, Z13, Z13
-	VMULPS  Z18, Z20, Z16
-	VADDPS  Z16, Z14, Z14
-	VMULPS  Z19, Z20, Z16
-	VADDPS  Z16, Z15, Z15
-	SUBQ    $0x10, R15
-	JNZ     next115
+next118:
+	VMOVUPS     (R12), Z16
+	VMULPS.BCST (R11), Z16, Z17
+	VADDPS      Z17, Z0, Z0
+	VMULPS.BCST (R11)(SI*1), Z16, Z17
+	VADDPS      Z17, Z1, Z1
+	VMULPS.BCST (R11)(SI*2), Z16, Z17
+	VADDPS      Z17, Z2, Z2
+	VMULPS.BCST (R11)(R9*1), Z16, Z17
+	VADDPS      Z17, Z3, Z3
+	VMULPS.BCST (R15), Z16, Z17
+	VADDPS      Z17, Z4, Z4
+	VMULPS.BCST (R15)(SI*1), Z16, Z17
+	VADDPS      Z17, Z5, Z5
+	VMULPS.BCST (R15)(SI*2), Z16, Z17
+	VADDPS      Z17, Z6, Z6
+	VMULPS.BCST (R15)(R9*1), Z16, Z16
+	VADDPS      Z16, Z7, Z7
+	VMOVUPS     512(R12), Z16
+	VMULPS.BCST 32(R11), Z16, Z17
+	VADDPS      Z17, Z8, Z8
+	VMULPS.BCST 32(R11)(SI*1), Z16, Z17
+	VADDPS      Z17, Z9, Z9
+	VMULPS.BCST 32(R11)(SI*2), Z16, Z17
+	VADDPS      Z17, Z10, Z10
+	VMULPS.BCST 32(R11)(R9*1), Z16, Z17
+	VADDPS      Z17, Z11, Z11
+	VMULPS.BCST 32(R15), Z16, Z17
+	VADDPS      Z17, Z12, Z12
+	VMULPS.BCST 32(R15)(SI*1), Z16, Z17
+	VADDPS      Z17, Z13, Z13
+	VMULPS.BCST 32(R15)(SI*2), Z16, Z17
+	VADDPS      Z17, Z14, Z14
+	VMULPS.BCST 32(R15)(R9*1), Z16, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+64, R11
+	ADDQ        $+64, R15
+	ADDQ        $+1024, R12
+	DECQ        R14
+	JNZ         next118
 
-done114:
-	MOVL          $0x0000ff00, R12
-	KMOVW         R12, K1
-	VSHUFF64X2    $0x4e, Z4, Z0, Z16
-	VMOVAPS       Z4, K1, Z0
-	VADDPS        Z16, Z0, Z0
-	VSHUFF64X2    $0x4e, Z12, Z8, Z4
-	VMOVAPS       Z12, K1, Z8
-	VADDPS        Z4, Z8, Z8
-	VSHUFF32X4    $0x88, Z8, Z0, Z4
-	VSHUFF32X4    $0xdd, Z8, Z0, Z0
-	VADDPS        Z0, Z4, Z4
-	VSHUFF64X2    $0x4e, Z5, Z1, Z0
-	VMOVAPS       Z5, K1, Z1
-	VADDPS        Z0, Z1, Z1
-	VSHUFF64X2    $0x4e, Z13, Z9, Z0
-	VMOVAPS       Z13, K1, Z9
-	VADDPS        Z0, Z9, Z9
-	VSHUFF32X4    $0x88, Z9, Z1, Z0
-	VSHUFF32X4    $0xdd, Z9, Z1, Z1
-	VADDPS        Z1, Z0, Z0
-	VSHUFF64X2    $0x4e, Z6, Z2, Z1
-	VMOVAPS       Z6, K1, Z2
-	VADDPS        Z1, Z2, Z2
-	VSHUFF64X2    $0x4e, Z14, Z10, Z1
-	VMOVAPS       Z14, K1, Z10
-	VADDPS        Z1, Z10, Z10
-	VSHUFF32X4    $0x88, Z10, Z2, Z1
-	VSHUFF32X4    $0xdd, Z10, Z2, Z2
-	VADDPS        Z2, Z1, Z1
-	VSHUFF64X2    $0x4e, Z7, Z3, Z2
-	VMOVAPS       Z7, K1, Z3
-	VADDPS        Z2, Z3, Z3
-	VSHUFF64X2    $0x4e, Z15, Z11, Z2
-	VMOVAPS       Z15, K1, Z11
-	VADDPS        Z2, Z11, Z11
-	VSHUFF32X4    $0x88, Z11, Z3, Z2
-	VSHUFF32X4    $0xdd, Z11, Z3, Z3
-	VADDPS        Z3, Z2, Z2
-	VUNPCKLPD     Z0, Z4, Z3
-	VUNPCKHPD     Z0, Z4, Z4
-	VADDPS        Z4, Z3, Z3
-	VUNPCKLPD     Z2, Z1, Z0
-	VUNPCKHPD     Z2, Z1, Z1
-	VADDPS        Z1, Z0, Z0
-	VSHUFPS       $0x88, Z0, Z3, Z1
-	VSHUFPS       $0xdd, Z0, Z3, Z3
-	VADDPS        Z3, Z1, Z1
-	VXORPS        Z0, Z0, Z0
-	VADDPS        Z0, Z1, Z1
-	VMULPS.BCST   scale+48(FP), Z1, Z1
-	VMOVUPS       X1, (R10)
-	VEXTRACTF32X4 $0x01, Z1, 512(R10)
-	VEXTRACTF32X4 $0x02, Z1, 1024(R10)
-	VEXTRACTF32X4 $0x03, Z1, 1536(R10)
-	LEAQ          (R9)(R8*4), R9
-	ADDQ          $+16, R10
-	DECQ          R11
-	JNZ           group113
-	LEAQ          (CX)(R8*4), CX
-	ADDQ          $+2048, AX
-	DECQ          SI
-	JNZ           tile112
+done117:
+	SUBQ        SI, R11
+	MOVQ        SI, R14
+	SHLQ        $0x04, R14
+	SUBQ        R14, R12
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z9, Z1, Z1
+	VADDPS      Z10, Z2, Z2
+	VADDPS      Z11, Z3, Z3
+	VADDPS      Z12, Z4, Z4
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	MOVQ        DI, R14
+	LEAQ        (R11)(SI*4), R15
+	VMOVUPS     256(R12), Z15
+	VMULPS.BCST 16(R11), Z15, Z8
+	VMULPS.BCST 16(R11)(SI*1), Z15, Z9
+	VMULPS.BCST 16(R11)(SI*2), Z15, Z10
+	VMULPS.BCST 16(R11)(R9*1), Z15, Z11
+	VMULPS.BCST 16(R15), Z15, Z12
+	VMULPS.BCST 16(R15)(SI*1), Z15, Z13
+	VMULPS.BCST 16(R15)(SI*2), Z15, Z14
+	VMULPS.BCST 16(R15)(R9*1), Z15, Z15
+	VMOVUPS     768(R12), Z23
+	VMULPS.BCST 48(R11), Z23, Z16
+	VMULPS.BCST 48(R11)(SI*1), Z23, Z17
+	VMULPS.BCST 48(R11)(SI*2), Z23, Z18
+	VMULPS.BCST 48(R11)(R9*1), Z23, Z19
+	VMULPS.BCST 48(R15), Z23, Z20
+	VMULPS.BCST 48(R15)(SI*1), Z23, Z21
+	VMULPS.BCST 48(R15)(SI*2), Z23, Z22
+	VMULPS.BCST 48(R15)(R9*1), Z23, Z23
+	ADDQ        $+64, R11
+	ADDQ        $+64, R15
+	ADDQ        $+1024, R12
+	DECQ        R14
+	JZ          done119
+
+next120:
+	VMOVUPS     256(R12), Z24
+	VMULPS.BCST 16(R11), Z24, Z25
+	VADDPS      Z25, Z8, Z8
+	VMULPS.BCST 16(R11)(SI*1), Z24, Z25
+	VADDPS      Z25, Z9, Z9
+	VMULPS.BCST 16(R11)(SI*2), Z24, Z25
+	VADDPS      Z25, Z10, Z10
+	VMULPS.BCST 16(R11)(R9*1), Z24, Z25
+	VADDPS      Z25, Z11, Z11
+	VMULPS.BCST 16(R15), Z24, Z25
+	VADDPS      Z25, Z12, Z12
+	VMULPS.BCST 16(R15)(SI*1), Z24, Z25
+	VADDPS      Z25, Z13, Z13
+	VMULPS.BCST 16(R15)(SI*2), Z24, Z25
+	VADDPS      Z25, Z14, Z14
+	VMULPS.BCST 16(R15)(R9*1), Z24, Z24
+	VADDPS      Z24, Z15, Z15
+	VMOVUPS     768(R12), Z24
+	VMULPS.BCST 48(R11), Z24, Z25
+	VADDPS      Z25, Z16, Z16
+	VMULPS.BCST 48(R11)(SI*1), Z24, Z25
+	VADDPS      Z25, Z17, Z17
+	VMULPS.BCST 48(R11)(SI*2), Z24, Z25
+	VADDPS      Z25, Z18, Z18
+	VMULPS.BCST 48(R11)(R9*1), Z24, Z25
+	VADDPS      Z25, Z19, Z19
+	VMULPS.BCST 48(R15), Z24, Z25
+	VADDPS      Z25, Z20, Z20
+	VMULPS.BCST 48(R15)(SI*1), Z24, Z25
+	VADDPS      Z25, Z21, Z21
+	VMULPS.BCST 48(R15)(SI*2), Z24, Z25
+	VADDPS      Z25, Z22, Z22
+	VMULPS.BCST 48(R15)(R9*1), Z24, Z24
+	VADDPS      Z24, Z23, Z23
+	ADDQ        $+64, R11
+	ADDQ        $+64, R15
+	ADDQ        $+1024, R12
+	DECQ        R14
+	JNZ         next120
+
+done119:
+	SUBQ        SI, R11
+	MOVQ        SI, R14
+	SHLQ        $0x04, R14
+	SUBQ        R14, R12
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z21, Z13, Z13
+	VADDPS      Z22, Z14, Z14
+	VADDPS      Z23, Z15, Z15
+	VADDPS      Z8, Z0, Z0
+	VMOVUPS     Z0, (R13)
+	VADDPS      Z9, Z1, Z1
+	VMOVUPS     Z1, 64(R13)
+	VADDPS      Z10, Z2, Z2
+	VMOVUPS     Z2, 128(R13)
+	VADDPS      Z11, Z3, Z3
+	VMOVUPS     Z3, 192(R13)
+	VADDPS      Z12, Z4, Z4
+	VMOVUPS     Z4, 256(R13)
+	VADDPS      Z13, Z5, Z5
+	VMOVUPS     Z5, 320(R13)
+	VADDPS      Z14, Z6, Z6
+	VMOVUPS     Z6, 384(R13)
+	VADDPS      Z15, Z7, Z7
+	VMOVUPS     Z7, 448(R13)
+	ADDQ        $+4, R11
+	ADDQ        $+64, R12
+	ADDQ        $+512, R13
+	DECQ        R10
+	JNZ         lane116
+	VXORPS      Z0, Z0, Z0
+	VMOVUPS     (BX), Z1
+	VADDPS      1024(BX), Z1, Z1
+	VMOVUPS     512(BX), Z2
+	VADDPS      1536(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, (AX)
+	VMOVUPS     64(BX), Z1
+	VADDPS      1088(BX), Z1, Z1
+	VMOVUPS     576(BX), Z2
+	VADDPS      1600(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 512(AX)
+	VMOVUPS     128(BX), Z1
+	VADDPS      1152(BX), Z1, Z1
+	VMOVUPS     640(BX), Z2
+	VADDPS      1664(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 1024(AX)
+	VMOVUPS     192(BX), Z1
+	VADDPS      1216(BX), Z1, Z1
+	VMOVUPS     704(BX), Z2
+	VADDPS      1728(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 1536(AX)
+	VMOVUPS     256(BX), Z1
+	VADDPS      1280(BX), Z1, Z1
+	VMOVUPS     768(BX), Z2
+	VADDPS      1792(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 2048(AX)
+	VMOVUPS     320(BX), Z1
+	VADDPS      1344(BX), Z1, Z1
+	VMOVUPS     832(BX), Z2
+	VADDPS      1856(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 2560(AX)
+	VMOVUPS     384(BX), Z1
+	VADDPS      1408(BX), Z1, Z1
+	VMOVUPS     896(BX), Z2
+	VADDPS      1920(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 3072(AX)
+	VMOVUPS     448(BX), Z1
+	VADDPS      1472(BX), Z1, Z1
+	VMOVUPS     960(BX), Z2
+	VADDPS      1984(BX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	VADDPS      Z0, Z1, Z1
+	VMULPS.BCST scale+48(FP), Z1, Z1
+	VMOVUPS     Z1, 3584(AX)
+	LEAQ        (CX)(SI*4), CX
+	LEAQ        (CX)(SI*4), CX
+	ADDQ        $+4096, AX
+	DECQ        R8
+	JNZ         tile115
 	VZEROUPPER
 	RET
 
@@ -3829,241 +4415,205 @@ TEXT ·Mix8x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R8), Z14
 	VMOVUPS 64(R8), Z15
 	TESTQ   SI, SI
-	JZ      triangle116
+	JZ      triangle121
 
-key118:
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS (DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z0, Z0
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z1, Z1
-	VBROADCASTSS 512(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z2, Z2
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z3, Z3
-	VBROADCASTSS 1024(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z4, Z4
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z5, Z5
-	VBROADCASTSS 1536(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z6, Z6
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z7, Z7
-	VBROADCASTSS 2048(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z8, Z8
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z9, Z9
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	DECQ         SI
-	JNZ          key118
+key123:
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST (DX), Z16, Z18
+	VADDPS      Z18, Z0, Z0
+	VMULPS.BCST (DX), Z17, Z18
+	VADDPS      Z18, Z1, Z1
+	VMULPS.BCST 512(DX), Z16, Z18
+	VADDPS      Z18, Z2, Z2
+	VMULPS.BCST 512(DX), Z17, Z18
+	VADDPS      Z18, Z3, Z3
+	VMULPS.BCST 1024(DX), Z16, Z18
+	VADDPS      Z18, Z4, Z4
+	VMULPS.BCST 1024(DX), Z17, Z18
+	VADDPS      Z18, Z5, Z5
+	VMULPS.BCST 1536(DX), Z16, Z18
+	VADDPS      Z18, Z6, Z6
+	VMULPS.BCST 1536(DX), Z17, Z18
+	VADDPS      Z18, Z7, Z7
+	VMULPS.BCST 2048(DX), Z16, Z18
+	VADDPS      Z18, Z8, Z8
+	VMULPS.BCST 2048(DX), Z17, Z18
+	VADDPS      Z18, Z9, Z9
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	DECQ        SI
+	JNZ         key123
 
-triangle116:
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 512(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z2, Z2
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z3, Z3
-	VBROADCASTSS 1024(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z4, Z4
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z5, Z5
-	VBROADCASTSS 1536(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z6, Z6
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z7, Z7
-	VBROADCASTSS 2048(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z8, Z8
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z9, Z9
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 1024(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z4, Z4
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z5, Z5
-	VBROADCASTSS 1536(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z6, Z6
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z7, Z7
-	VBROADCASTSS 2048(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z8, Z8
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z9, Z9
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 1536(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z6, Z6
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z7, Z7
-	VBROADCASTSS 2048(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z8, Z8
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z9, Z9
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 2048(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z8, Z8
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z9, Z9
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 2560(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z10, Z10
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z11, Z11
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 3072(DX), Z18
-	VMULPS       Z16, Z18, Z19
-	VADDPS       Z19, Z12, Z12
-	VMULPS       Z17, Z18, Z18
-	VADDPS       Z18, Z13, Z13
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done117
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	VBROADCASTSS 3584(DX), Z18
-	VMULPS       Z16, Z18, Z16
-	VADDPS       Z16, Z14, Z14
-	VMULPS       Z17, Z18, Z16
-	VADDPS       Z16, Z15, Z15
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
+triangle121:
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 512(DX), Z16, Z18
+	VADDPS      Z18, Z2, Z2
+	VMULPS.BCST 512(DX), Z17, Z18
+	VADDPS      Z18, Z3, Z3
+	VMULPS.BCST 1024(DX), Z16, Z18
+	VADDPS      Z18, Z4, Z4
+	VMULPS.BCST 1024(DX), Z17, Z18
+	VADDPS      Z18, Z5, Z5
+	VMULPS.BCST 1536(DX), Z16, Z18
+	VADDPS      Z18, Z6, Z6
+	VMULPS.BCST 1536(DX), Z17, Z18
+	VADDPS      Z18, Z7, Z7
+	VMULPS.BCST 2048(DX), Z16, Z18
+	VADDPS      Z18, Z8, Z8
+	VMULPS.BCST 2048(DX), Z17, Z18
+	VADDPS      Z18, Z9, Z9
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 1024(DX), Z16, Z18
+	VADDPS      Z18, Z4, Z4
+	VMULPS.BCST 1024(DX), Z17, Z18
+	VADDPS      Z18, Z5, Z5
+	VMULPS.BCST 1536(DX), Z16, Z18
+	VADDPS      Z18, Z6, Z6
+	VMULPS.BCST 1536(DX), Z17, Z18
+	VADDPS      Z18, Z7, Z7
+	VMULPS.BCST 2048(DX), Z16, Z18
+	VADDPS      Z18, Z8, Z8
+	VMULPS.BCST 2048(DX), Z17, Z18
+	VADDPS      Z18, Z9, Z9
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 1536(DX), Z16, Z18
+	VADDPS      Z18, Z6, Z6
+	VMULPS.BCST 1536(DX), Z17, Z18
+	VADDPS      Z18, Z7, Z7
+	VMULPS.BCST 2048(DX), Z16, Z18
+	VADDPS      Z18, Z8, Z8
+	VMULPS.BCST 2048(DX), Z17, Z18
+	VADDPS      Z18, Z9, Z9
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 2048(DX), Z16, Z18
+	VADDPS      Z18, Z8, Z8
+	VMULPS.BCST 2048(DX), Z17, Z18
+	VADDPS      Z18, Z9, Z9
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 2560(DX), Z16, Z18
+	VADDPS      Z18, Z10, Z10
+	VMULPS.BCST 2560(DX), Z17, Z18
+	VADDPS      Z18, Z11, Z11
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 3072(DX), Z16, Z18
+	VADDPS      Z18, Z12, Z12
+	VMULPS.BCST 3072(DX), Z17, Z18
+	VADDPS      Z18, Z13, Z13
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done122
+	VMOVUPS     (BX), Z16
+	VMOVUPS     64(BX), Z17
+	VMULPS.BCST 3584(DX), Z16, Z16
+	VADDPS      Z16, Z14, Z14
+	VMULPS.BCST 3584(DX), Z17, Z16
+	VADDPS      Z16, Z15, Z15
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
 
-done117:
+done122:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    CX, AX
@@ -4118,161 +4668,125 @@ TEXT ·Mix8x16(SB), NOSPLIT, $0-48
 	ADDQ    CX, R8
 	VMOVUPS (R8), Z7
 	TESTQ   SI, SI
-	JZ      triangle119
+	JZ      triangle124
 
-key121:
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS (DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z0, Z0
-	VBROADCASTSS 512(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z1, Z1
-	VBROADCASTSS 1024(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VBROADCASTSS 1536(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VBROADCASTSS 2048(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	DECQ         SI
-	JNZ          key121
+key126:
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST (DX), Z8, Z9
+	VADDPS      Z9, Z0, Z0
+	VMULPS.BCST 512(DX), Z8, Z9
+	VADDPS      Z9, Z1, Z1
+	VMULPS.BCST 1024(DX), Z8, Z9
+	VADDPS      Z9, Z2, Z2
+	VMULPS.BCST 1536(DX), Z8, Z9
+	VADDPS      Z9, Z3, Z3
+	VMULPS.BCST 2048(DX), Z8, Z9
+	VADDPS      Z9, Z4, Z4
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	DECQ        SI
+	JNZ         key126
 
-triangle119:
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 512(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z1, Z1
-	VBROADCASTSS 1024(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VBROADCASTSS 1536(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VBROADCASTSS 2048(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 1024(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z2, Z2
-	VBROADCASTSS 1536(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VBROADCASTSS 2048(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 1536(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z3, Z3
-	VBROADCASTSS 2048(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 2048(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z4, Z4
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 2560(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z5, Z5
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 3072(DX), Z9
-	VMULPS       Z8, Z9, Z9
-	VADDPS       Z9, Z6, Z6
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done120
-	VMOVUPS      (BX), Z8
-	VBROADCASTSS 3584(DX), Z9
-	VMULPS       Z8, Z9, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
+triangle124:
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 512(DX), Z8, Z9
+	VADDPS      Z9, Z1, Z1
+	VMULPS.BCST 1024(DX), Z8, Z9
+	VADDPS      Z9, Z2, Z2
+	VMULPS.BCST 1536(DX), Z8, Z9
+	VADDPS      Z9, Z3, Z3
+	VMULPS.BCST 2048(DX), Z8, Z9
+	VADDPS      Z9, Z4, Z4
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 1024(DX), Z8, Z9
+	VADDPS      Z9, Z2, Z2
+	VMULPS.BCST 1536(DX), Z8, Z9
+	VADDPS      Z9, Z3, Z3
+	VMULPS.BCST 2048(DX), Z8, Z9
+	VADDPS      Z9, Z4, Z4
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 1536(DX), Z8, Z9
+	VADDPS      Z9, Z3, Z3
+	VMULPS.BCST 2048(DX), Z8, Z9
+	VADDPS      Z9, Z4, Z4
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 2048(DX), Z8, Z9
+	VADDPS      Z9, Z4, Z4
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 2560(DX), Z8, Z9
+	VADDPS      Z9, Z5, Z5
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 3072(DX), Z8, Z9
+	VADDPS      Z9, Z6, Z6
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done125
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 3584(DX), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
 
-done120:
+done125:
 	VMOVUPS Z0, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, (AX)
@@ -4315,87 +4829,77 @@ TEXT ·Mix4x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R8), Z6
 	VMOVUPS 64(R8), Z7
 	TESTQ   SI, SI
-	JZ      triangle122
+	JZ      triangle127
 
-key124:
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	VBROADCASTSS (DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z0, Z0
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z1, Z1
-	VBROADCASTSS 512(DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z2, Z2
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z3, Z3
-	VBROADCASTSS 1024(DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z4, Z4
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z5, Z5
-	VBROADCASTSS 1536(DX), Z10
-	VMULPS       Z8, Z10, Z8
-	VADDPS       Z8, Z6, Z6
-	VMULPS       Z9, Z10, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	DECQ         SI
-	JNZ          key124
+key129:
+	VMOVUPS     (BX), Z8
+	VMOVUPS     64(BX), Z9
+	VMULPS.BCST (DX), Z8, Z10
+	VADDPS      Z10, Z0, Z0
+	VMULPS.BCST (DX), Z9, Z10
+	VADDPS      Z10, Z1, Z1
+	VMULPS.BCST 512(DX), Z8, Z10
+	VADDPS      Z10, Z2, Z2
+	VMULPS.BCST 512(DX), Z9, Z10
+	VADDPS      Z10, Z3, Z3
+	VMULPS.BCST 1024(DX), Z8, Z10
+	VADDPS      Z10, Z4, Z4
+	VMULPS.BCST 1024(DX), Z9, Z10
+	VADDPS      Z10, Z5, Z5
+	VMULPS.BCST 1536(DX), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VMULPS.BCST 1536(DX), Z9, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	DECQ        SI
+	JNZ         key129
 
-triangle122:
-	SUBQ         $0x01, DI
-	JLT          done123
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	VBROADCASTSS 512(DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z2, Z2
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z3, Z3
-	VBROADCASTSS 1024(DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z4, Z4
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z5, Z5
-	VBROADCASTSS 1536(DX), Z10
-	VMULPS       Z8, Z10, Z8
-	VADDPS       Z8, Z6, Z6
-	VMULPS       Z9, Z10, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done123
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	VBROADCASTSS 1024(DX), Z10
-	VMULPS       Z8, Z10, Z11
-	VADDPS       Z11, Z4, Z4
-	VMULPS       Z9, Z10, Z10
-	VADDPS       Z10, Z5, Z5
-	VBROADCASTSS 1536(DX), Z10
-	VMULPS       Z8, Z10, Z8
-	VADDPS       Z8, Z6, Z6
-	VMULPS       Z9, Z10, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	SUBQ         $0x01, DI
-	JLT          done123
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	VBROADCASTSS 1536(DX), Z10
-	VMULPS       Z8, Z10, Z8
-	VADDPS       Z8, Z6, Z6
-	VMULPS       Z9, Z10, Z8
-	VADDPS       Z8, Z7, Z7
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
+triangle127:
+	SUBQ        $0x01, DI
+	JLT         done128
+	VMOVUPS     (BX), Z8
+	VMOVUPS     64(BX), Z9
+	VMULPS.BCST 512(DX), Z8, Z10
+	VADDPS      Z10, Z2, Z2
+	VMULPS.BCST 512(DX), Z9, Z10
+	VADDPS      Z10, Z3, Z3
+	VMULPS.BCST 1024(DX), Z8, Z10
+	VADDPS      Z10, Z4, Z4
+	VMULPS.BCST 1024(DX), Z9, Z10
+	VADDPS      Z10, Z5, Z5
+	VMULPS.BCST 1536(DX), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VMULPS.BCST 1536(DX), Z9, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done128
+	VMOVUPS     (BX), Z8
+	VMOVUPS     64(BX), Z9
+	VMULPS.BCST 1024(DX), Z8, Z10
+	VADDPS      Z10, Z4, Z4
+	VMULPS.BCST 1024(DX), Z9, Z10
+	VADDPS      Z10, Z5, Z5
+	VMULPS.BCST 1536(DX), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VMULPS.BCST 1536(DX), Z9, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	SUBQ        $0x01, DI
+	JLT         done128
+	VMOVUPS     (BX), Z8
+	VMOVUPS     64(BX), Z9
+	VMULPS.BCST 1536(DX), Z8, Z8
+	VADDPS      Z8, Z6, Z6
+	VMULPS.BCST 1536(DX), Z9, Z8
+	VADDPS      Z8, Z7, Z7
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
 
-done123:
+done128:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    CX, AX
@@ -4430,63 +4934,53 @@ TEXT ·Mix4x16(SB), NOSPLIT, $0-48
 	ADDQ    CX, R8
 	VMOVUPS (R8), Z3
 	TESTQ   SI, SI
-	JZ      triangle125
+	JZ      triangle130
 
-key127:
-	VMOVUPS      (BX), Z4
-	VBROADCASTSS (DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z0, Z0
-	VBROADCASTSS 512(DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z1, Z1
-	VBROADCASTSS 1024(DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z2, Z2
-	VBROADCASTSS 1536(DX), Z5
-	VMULPS       Z4, Z5, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	DECQ         SI
-	JNZ          key127
+key132:
+	VMOVUPS     (BX), Z4
+	VMULPS.BCST (DX), Z4, Z5
+	VADDPS      Z5, Z0, Z0
+	VMULPS.BCST 512(DX), Z4, Z5
+	VADDPS      Z5, Z1, Z1
+	VMULPS.BCST 1024(DX), Z4, Z5
+	VADDPS      Z5, Z2, Z2
+	VMULPS.BCST 1536(DX), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	DECQ        SI
+	JNZ         key132
 
-triangle125:
-	SUBQ         $0x01, DI
-	JLT          done126
-	VMOVUPS      (BX), Z4
-	VBROADCASTSS 512(DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z1, Z1
-	VBROADCASTSS 1024(DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z2, Z2
-	VBROADCASTSS 1536(DX), Z5
-	VMULPS       Z4, Z5, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done126
-	VMOVUPS      (BX), Z4
-	VBROADCASTSS 1024(DX), Z5
-	VMULPS       Z4, Z5, Z5
-	VADDPS       Z5, Z2, Z2
-	VBROADCASTSS 1536(DX), Z5
-	VMULPS       Z4, Z5, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	SUBQ         $0x01, DI
-	JLT          done126
-	VMOVUPS      (BX), Z4
-	VBROADCASTSS 1536(DX), Z5
-	VMULPS       Z4, Z5, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
+triangle130:
+	SUBQ        $0x01, DI
+	JLT         done131
+	VMOVUPS     (BX), Z4
+	VMULPS.BCST 512(DX), Z4, Z5
+	VADDPS      Z5, Z1, Z1
+	VMULPS.BCST 1024(DX), Z4, Z5
+	VADDPS      Z5, Z2, Z2
+	VMULPS.BCST 1536(DX), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done131
+	VMOVUPS     (BX), Z4
+	VMULPS.BCST 1024(DX), Z4, Z5
+	VADDPS      Z5, Z2, Z2
+	VMULPS.BCST 1536(DX), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	SUBQ        $0x01, DI
+	JLT         done131
+	VMOVUPS     (BX), Z4
+	VMULPS.BCST 1536(DX), Z4, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
 
-done126:
+done131:
 	VMOVUPS Z0, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, (AX)
@@ -4515,40 +5009,37 @@ TEXT ·Mix2x32(SB), NOSPLIT, $0-48
 	VMOVUPS (R8), Z2
 	VMOVUPS 64(R8), Z3
 	TESTQ   SI, SI
-	JZ      triangle128
+	JZ      triangle133
 
-key130:
-	VMOVUPS      (BX), Z4
-	VMOVUPS      64(BX), Z5
-	VBROADCASTSS (DX), Z6
-	VMULPS       Z4, Z6, Z7
-	VADDPS       Z7, Z0, Z0
-	VMULPS       Z5, Z6, Z6
-	VADDPS       Z6, Z1, Z1
-	VBROADCASTSS 512(DX), Z6
-	VMULPS       Z4, Z6, Z4
-	VADDPS       Z4, Z2, Z2
-	VMULPS       Z5, Z6, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
-	DECQ         SI
-	JNZ          key130
+key135:
+	VMOVUPS     (BX), Z4
+	VMOVUPS     64(BX), Z5
+	VMULPS.BCST (DX), Z4, Z6
+	VADDPS      Z6, Z0, Z0
+	VMULPS.BCST (DX), Z5, Z6
+	VADDPS      Z6, Z1, Z1
+	VMULPS.BCST 512(DX), Z4, Z4
+	VADDPS      Z4, Z2, Z2
+	VMULPS.BCST 512(DX), Z5, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
+	DECQ        SI
+	JNZ         key135
 
-triangle128:
-	SUBQ         $0x01, DI
-	JLT          done129
-	VMOVUPS      (BX), Z4
-	VMOVUPS      64(BX), Z5
-	VBROADCASTSS 512(DX), Z6
-	VMULPS       Z4, Z6, Z4
-	VADDPS       Z4, Z2, Z2
-	VMULPS       Z5, Z6, Z4
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $+4, DX
-	ADDQ         $+128, BX
+triangle133:
+	SUBQ        $0x01, DI
+	JLT         done134
+	VMOVUPS     (BX), Z4
+	VMOVUPS     64(BX), Z5
+	VMULPS.BCST 512(DX), Z4, Z4
+	VADDPS      Z4, Z2, Z2
+	VMULPS.BCST 512(DX), Z5, Z4
+	VADDPS      Z4, Z3, Z3
+	ADDQ        $+4, DX
+	ADDQ        $+128, BX
 
-done129:
+done134:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    CX, AX
@@ -4573,32 +5064,29 @@ TEXT ·Mix2x16(SB), NOSPLIT, $0-48
 	ADDQ    CX, R8
 	VMOVUPS (R8), Z1
 	TESTQ   SI, SI
-	JZ      triangle131
+	JZ      triangle136
 
-key133:
-	VMOVUPS      (BX), Z2
-	VBROADCASTSS (DX), Z3
-	VMULPS       Z2, Z3, Z3
-	VADDPS       Z3, Z0, Z0
-	VBROADCASTSS 512(DX), Z3
-	VMULPS       Z2, Z3, Z2
-	VADDPS       Z2, Z1, Z1
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
-	DECQ         SI
-	JNZ          key133
+key138:
+	VMOVUPS     (BX), Z2
+	VMULPS.BCST (DX), Z2, Z3
+	VADDPS      Z3, Z0, Z0
+	VMULPS.BCST 512(DX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
+	DECQ        SI
+	JNZ         key138
 
-triangle131:
-	SUBQ         $0x01, DI
-	JLT          done132
-	VMOVUPS      (BX), Z2
-	VBROADCASTSS 512(DX), Z3
-	VMULPS       Z2, Z3, Z2
-	VADDPS       Z2, Z1, Z1
-	ADDQ         $+4, DX
-	ADDQ         $+64, BX
+triangle136:
+	SUBQ        $0x01, DI
+	JLT         done137
+	VMOVUPS     (BX), Z2
+	VMULPS.BCST 512(DX), Z2, Z2
+	VADDPS      Z2, Z1, Z1
+	ADDQ        $+4, DX
+	ADDQ        $+64, BX
 
-done132:
+done137:
 	VMOVUPS Z0, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, (AX)
@@ -4620,22 +5108,21 @@ TEXT ·Mix1x32(SB), NOSPLIT, $0-48
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	TESTQ   BX, BX
-	JZ      triangle134
+	JZ      triangle139
 
-key136:
-	VMOVUPS      (DX), Z2
-	VMOVUPS      64(DX), Z3
-	VBROADCASTSS (CX), Z4
-	VMULPS       Z2, Z4, Z2
-	VADDPS       Z2, Z0, Z0
-	VMULPS       Z3, Z4, Z2
-	VADDPS       Z2, Z1, Z1
-	ADDQ         $+4, CX
-	ADDQ         $+128, DX
-	DECQ         BX
-	JNZ          key136
+key141:
+	VMOVUPS     (DX), Z2
+	VMOVUPS     64(DX), Z3
+	VMULPS.BCST (CX), Z2, Z2
+	VADDPS      Z2, Z0, Z0
+	VMULPS.BCST (CX), Z3, Z2
+	VADDPS      Z2, Z1, Z1
+	ADDQ        $+4, CX
+	ADDQ        $+128, DX
+	DECQ        BX
+	JNZ         key141
 
-triangle134:
+triangle139:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VZEROUPPER
@@ -4655,19 +5142,18 @@ TEXT ·Mix1x16(SB), NOSPLIT, $0-48
 	MOVQ    AX, SI
 	VMOVUPS (SI), Z0
 	TESTQ   BX, BX
-	JZ      triangle137
+	JZ      triangle142
 
-key139:
-	VMOVUPS      (DX), Z1
-	VBROADCASTSS (CX), Z2
-	VMULPS       Z1, Z2, Z1
-	VADDPS       Z1, Z0, Z0
-	ADDQ         $+4, CX
-	ADDQ         $+64, DX
-	DECQ         BX
-	JNZ          key139
+key144:
+	VMOVUPS     (DX), Z1
+	VMULPS.BCST (CX), Z1, Z1
+	VADDPS      Z1, Z0, Z0
+	ADDQ        $+4, CX
+	ADDQ        $+64, DX
+	DECQ        BX
+	JNZ         key144
 
-triangle137:
+triangle142:
 	VMOVUPS Z0, (AX)
 	VZEROUPPER
 	RET
@@ -4675,126 +5161,134 @@ triangle137:
 // func Softmax(part *float32, stride int, scores *float32, keys int, step int, rows int)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV
 TEXT ·Softmax(SB), NOSPLIT, $0-48
-	MOVQ part+0(FP), AX
-	MOVQ scores+16(FP), CX
-	MOVQ keys+24(FP), DX
-	MOVQ stride+8(FP), BX
-	MOVQ step+32(FP), SI
-	MOVQ rows+40(FP), DI
-	MOVQ $0x00000080, R8
+	VBROADCASTSS float32_c2aeac4f<>+0(SB), Z0
+	VBROADCASTSS float32_3fb8aa3b<>+0(SB), Z1
+	VBROADCASTSS float32_3f318000<>+0(SB), Z2
+	VBROADCASTSS float32_b95e8083<>+0(SB), Z3
+	VBROADCASTSS float32_3f800000<>+0(SB), Z4
+	VBROADCASTSS float32_39506967<>+0(SB), Z5
+	VBROADCASTSS float32_3ab743ce<>+0(SB), Z6
+	VBROADCASTSS float32_3c088908<>+0(SB), Z7
+	VBROADCASTSS float32_3d2aa9c1<>+0(SB), Z8
+	VBROADCASTSS float32_3e2aaaaa<>+0(SB), Z9
+	VBROADCASTSS float32_3f000000<>+0(SB), Z10
+	MOVQ         $0x00000080, AX
+	MOVQ         part+0(FP), DX
+	MOVQ         scores+16(FP), BX
+	MOVQ         keys+24(FP), SI
+	MOVQ         stride+8(FP), DI
+	MOVQ         step+32(FP), R8
+	MOVQ         rows+40(FP), R9
 
-row140:
-	CMPQ    DX, R8
-	CMOVQGT R8, DX
-	MOVQ    DX, R9
-	ADDQ    $+15, R9
-	SHRQ    $0x04, R9
-	MOVQ    DX, R10
+row145:
+	CMPQ    SI, AX
+	CMOVQGT AX, SI
+	MOVQ    SI, CX
+	ADDQ    $+15, CX
+	SHRQ    $0x04, CX
+	MOVQ    SI, R10
 	ANDQ    $0x0f, R10
-	JZ      whole141
-	MOVQ    R9, R11
+	JZ      whole146
+	MOVQ    CX, R11
 	SHLQ    $0x06, R11
-	LEAQ    -4(CX)(R11*1), R11
+	LEAQ    -4(BX)(R11*1), R11
 
-fill142:
+fill147:
 	MOVL $0xff800000, (R11)
 	SUBQ $0x04, R11
 	INCQ R10
 	CMPQ R10, $0x10
-	JNE  fill142
+	JNE  fill147
 
-whole141:
-	VBROADCASTSS float32_ff800000<>+0(SB), Z0
-	MOVQ         CX, R10
-	MOVQ         R9, R11
+whole146:
+	VBROADCASTSS float32_ff800000<>+0(SB), Z11
+	MOVQ         BX, R10
 
-max143:
-	VMOVUPS       (R10), Z1
-	VMAXPS        Z0, Z1, Z0
+max148:
+	VMOVUPS       (R10), Z12
+	VMAXPS        Z11, Z12, Z11
 	ADDQ          $+64, R10
-	DECQ          R11
-	JNZ           max143
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VMAXPS        Y1, Y0, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VMAXPS        X1, X0, X0
-	VPERMILPD     $0x01, X0, X1
-	VMAXPS        X0, X1, X1
-	VMOVSHDUP     X1, X0
-	VMAXPS        X1, X0, X0
-	VXORPS        X1, X1, X1
-	VADDSS        X1, X0, X0
-	VMOVSS        X0, (AX)
-	VBROADCASTSS  X0, Z0
-	VXORPS        Z1, Z1, Z1
-	MOVQ          CX, R10
-
-exp144:
-	VMOVUPS       (R10), Z2
-	VSUBPS        Z0, Z2, Z2
-	VMULPS.BCST   float32_3fb8aa3b<>+0(SB), Z2, Z3
-	VCMPPS.BCST   $0x15, float32_c2aeac4f<>+0(SB), Z2, K1
-	VRNDSCALEPS   $0x08, Z3, Z3
-	VMULPS.BCST   float32_3f318000<>+0(SB), Z3, Z4
-	VSUBPS        Z4, Z2, Z5
-	VMULPS.BCST   float32_b95e8083<>+0(SB), Z3, Z4
-	VSUBPS        Z4, Z5, Z5
-	VMULPS.BCST   float32_39506967<>+0(SB), Z5, Z2
-	VADDPS.BCST   float32_3ab743ce<>+0(SB), Z2, Z2
-	VMULPS        Z5, Z2, Z2
-	VADDPS.BCST   float32_3c088908<>+0(SB), Z2, Z2
-	VMULPS        Z5, Z2, Z2
-	VADDPS.BCST   float32_3d2aa9c1<>+0(SB), Z2, Z2
-	VMULPS        Z5, Z2, Z2
-	VADDPS.BCST   float32_3e2aaaaa<>+0(SB), Z2, Z2
-	VMULPS        Z5, Z2, Z2
-	VADDPS.BCST   float32_3f000000<>+0(SB), Z2, Z2
-	VMULPS        Z5, Z5, Z4
-	VMULPS        Z4, Z2, Z2
-	VADDPS        Z5, Z2, Z2
-	VADDPS.BCST   float32_3f800000<>+0(SB), Z2, Z2
-	VSCALEFPS.Z   Z3, Z2, K1, Z2
-	VADDPS        Z2, Z1, Z1
-	VMOVUPS       Z2, (R10)
-	ADDQ          $+64, R10
+	DECQ          CX
+	JNZ           max148
+	VEXTRACTF64X4 $0x01, Z11, Y12
+	VMAXPS        Y12, Y11, Y12
+	VEXTRACTF128  $0x01, Y12, X11
+	VMAXPS        X12, X11, X11
+	VPERMILPD     $0x01, X11, X12
+	VMAXPS        X11, X12, X12
+	VMOVSHDUP     X12, X11
+	VMAXPS        X12, X11, X11
+	VXORPS        X12, X12, X12
+	VADDSS        X12, X11, X11
+	VMOVSS        X11, (DX)
+	ADDQ          DI, DX
+	ADDQ          $+512, BX
+	ADDQ          R8, SI
 	DECQ          R9
-	JNZ           exp144
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPS        Y0, Y1, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VADDPS        X0, X1, X1
-	VPERMILPD     $0x01, X1, X0
-	VADDPS        X1, X0, X0
-	VMOVSHDUP     X0, X1
-	VADDPS        X0, X1, X1
-	VMOVSS        X1, 4(AX)
-	ADDQ          BX, AX
-	ADDQ          $+512, CX
-	ADDQ          SI, DX
-	DECQ          DI
-	JNZ           row140
+	JNZ           row145
+	MOVQ          part+0(FP), DX
+	MOVQ          scores+16(FP), BX
+	MOVQ          keys+24(FP), SI
+	MOVQ          stride+8(FP), DI
+	MOVQ          step+32(FP), R8
+	MOVQ          rows+40(FP), R9
+
+row149:
+	CMPQ         SI, AX
+	CMOVQGT      AX, SI
+	MOVQ         SI, CX
+	ADDQ         $+15, CX
+	SHRQ         $0x04, CX
+	VBROADCASTSS (DX), Z11
+	VXORPS       Z12, Z12, Z12
+	MOVQ         BX, R10
+
+exp150:
+	VMOVUPS       (R10), Z13
+	VSUBPS        Z11, Z13, Z13
+	VMULPS        Z1, Z13, Z14
+	VCMPPS        $0x15, Z0, Z13, K1
+	VRNDSCALEPS   $0x08, Z14, Z14
+	VMULPS        Z2, Z14, Z15
+	VSUBPS        Z15, Z13, Z16
+	VMULPS        Z3, Z14, Z15
+	VSUBPS        Z15, Z16, Z16
+	VMULPS        Z5, Z16, Z13
+	VADDPS        Z6, Z13, Z13
+	VMULPS        Z16, Z13, Z13
+	VADDPS        Z7, Z13, Z13
+	VMULPS        Z16, Z13, Z13
+	VADDPS        Z8, Z13, Z13
+	VMULPS        Z16, Z13, Z13
+	VADDPS        Z9, Z13, Z13
+	VMULPS        Z16, Z13, Z13
+	VADDPS        Z10, Z13, Z13
+	VMULPS        Z16, Z16, Z15
+	VMULPS        Z15, Z13, Z13
+	VADDPS        Z16, Z13, Z13
+	VADDPS        Z4, Z13, Z13
+	VSCALEFPS.Z   Z14, Z13, K1, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       Z13, (R10)
+	ADDQ          $+64, R10
+	DECQ          CX
+	JNZ           exp150
+	VEXTRACTF64X4 $0x01, Z12, Y11
+	VADDPS        Y11, Y12, Y11
+	VEXTRACTF128  $0x01, Y11, X12
+	VADDPS        X11, X12, X12
+	VPERMILPD     $0x01, X12, X11
+	VADDPS        X12, X11, X11
+	VMOVSHDUP     X11, X12
+	VADDPS        X11, X12, X12
+	VMOVSS        X12, 4(DX)
+	ADDQ          DI, DX
+	ADDQ          $+512, BX
+	ADDQ          R8, SI
+	DECQ          R9
+	JNZ           row149
 	VZEROUPPER
 	RET
-
-DATA float32_ff800000<>+0(SB)/4, $0xff800000
-DATA float32_ff800000<>+4(SB)/4, $0xff800000
-DATA float32_ff800000<>+8(SB)/4, $0xff800000
-DATA float32_ff800000<>+12(SB)/4, $0xff800000
-DATA float32_ff800000<>+16(SB)/4, $0xff800000
-DATA float32_ff800000<>+20(SB)/4, $0xff800000
-DATA float32_ff800000<>+24(SB)/4, $0xff800000
-DATA float32_ff800000<>+28(SB)/4, $0xff800000
-GLOBL float32_ff800000<>(SB), RODATA|NOPTR, $32
-
-DATA float32_3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
-DATA float32_3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
-GLOBL float32_3fb8aa3b<>(SB), RODATA|NOPTR, $32
 
 DATA float32_c2aeac4f<>+0(SB)/4, $0xc2aeac4f
 DATA float32_c2aeac4f<>+4(SB)/4, $0xc2aeac4f
@@ -4805,6 +5299,16 @@ DATA float32_c2aeac4f<>+20(SB)/4, $0xc2aeac4f
 DATA float32_c2aeac4f<>+24(SB)/4, $0xc2aeac4f
 DATA float32_c2aeac4f<>+28(SB)/4, $0xc2aeac4f
 GLOBL float32_c2aeac4f<>(SB), RODATA|NOPTR, $32
+
+DATA float32_3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA float32_3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL float32_3fb8aa3b<>(SB), RODATA|NOPTR, $32
 
 DATA float32_3f318000<>+0(SB)/4, $0x3f318000
 DATA float32_3f318000<>+4(SB)/4, $0x3f318000
@@ -4825,6 +5329,16 @@ DATA float32_b95e8083<>+20(SB)/4, $0xb95e8083
 DATA float32_b95e8083<>+24(SB)/4, $0xb95e8083
 DATA float32_b95e8083<>+28(SB)/4, $0xb95e8083
 GLOBL float32_b95e8083<>(SB), RODATA|NOPTR, $32
+
+DATA float32_3f800000<>+0(SB)/4, $0x3f800000
+DATA float32_3f800000<>+4(SB)/4, $0x3f800000
+DATA float32_3f800000<>+8(SB)/4, $0x3f800000
+DATA float32_3f800000<>+12(SB)/4, $0x3f800000
+DATA float32_3f800000<>+16(SB)/4, $0x3f800000
+DATA float32_3f800000<>+20(SB)/4, $0x3f800000
+DATA float32_3f800000<>+24(SB)/4, $0x3f800000
+DATA float32_3f800000<>+28(SB)/4, $0x3f800000
+GLOBL float32_3f800000<>(SB), RODATA|NOPTR, $32
 
 DATA float32_39506967<>+0(SB)/4, $0x39506967
 DATA float32_39506967<>+4(SB)/4, $0x39506967
@@ -4886,240 +5400,263 @@ DATA float32_3f000000<>+24(SB)/4, $0x3f000000
 DATA float32_3f000000<>+28(SB)/4, $0x3f000000
 GLOBL float32_3f000000<>(SB), RODATA|NOPTR, $32
 
-DATA float32_3f800000<>+0(SB)/4, $0x3f800000
-DATA float32_3f800000<>+4(SB)/4, $0x3f800000
-DATA float32_3f800000<>+8(SB)/4, $0x3f800000
-DATA float32_3f800000<>+12(SB)/4, $0x3f800000
-DATA float32_3f800000<>+16(SB)/4, $0x3f800000
-DATA float32_3f800000<>+20(SB)/4, $0x3f800000
-DATA float32_3f800000<>+24(SB)/4, $0x3f800000
-DATA float32_3f800000<>+28(SB)/4, $0x3f800000
-GLOBL float32_3f800000<>(SB), RODATA|NOPTR, $32
+DATA float32_ff800000<>+0(SB)/4, $0xff800000
+DATA float32_ff800000<>+4(SB)/4, $0xff800000
+DATA float32_ff800000<>+8(SB)/4, $0xff800000
+DATA float32_ff800000<>+12(SB)/4, $0xff800000
+DATA float32_ff800000<>+16(SB)/4, $0xff800000
+DATA float32_ff800000<>+20(SB)/4, $0xff800000
+DATA float32_ff800000<>+24(SB)/4, $0xff800000
+DATA float32_ff800000<>+28(SB)/4, $0xff800000
+GLOBL float32_ff800000<>(SB), RODATA|NOPTR, $32
 
-// func Combine(out *float32, parts *float32, stride int, blocks int, dim int)
+// func Combine(out *float32, outStride int, parts *float32, rowStride int, stride int, blocks int, rows int, dim int)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·Combine(SB), NOSPLIT, $0-40
-	MOVQ   out+0(FP), AX
-	MOVQ   parts+8(FP), CX
-	MOVQ   stride+16(FP), DX
-	MOVQ   blocks+24(FP), BX
-	MOVQ   dim+32(FP), SI
-	MOVQ   CX, DI
-	MOVQ   BX, R8
+TEXT ·Combine(SB), NOSPLIT, $0-64
+	MOVQ         parts+16(FP), AX
+	MOVQ         stride+32(FP), CX
+	MOVQ         blocks+40(FP), DX
+	VBROADCASTSS float32_c2aeac4f<>+0(SB), Z1
+	VBROADCASTSS float32_3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS float32_3f318000<>+0(SB), Z3
+	VBROADCASTSS float32_b95e8083<>+0(SB), Z4
+	VBROADCASTSS float32_3f800000<>+0(SB), Z5
+	VBROADCASTSS float32_39506967<>+0(SB), Z6
+	VBROADCASTSS float32_3ab743ce<>+0(SB), Z7
+	VBROADCASTSS float32_3c088908<>+0(SB), Z8
+	VBROADCASTSS float32_3d2aa9c1<>+0(SB), Z9
+	VBROADCASTSS float32_3e2aaaaa<>+0(SB), Z10
+	VBROADCASTSS float32_3f000000<>+0(SB), Z11
+	MOVQ         out+0(FP), DI
+	MOVQ         outStride+8(FP), R8
+	MOVQ         rowStride+24(FP), R9
+	MOVQ         dim+56(FP), R10
+	MOVQ         rows+48(FP), R11
+
+row151:
+	MOVQ   AX, BX
+	MOVQ   DX, SI
 	VMOVSS float32_ff800000<>+0(SB), X0
 
-max145:
-	VMOVSS       (DI), X1
-	VMAXSS       X0, X1, X0
-	ADDQ         DX, DI
-	DECQ         R8
-	JNZ          max145
+max152:
+	VMOVSS       (BX), X12
+	VMAXSS       X0, X12, X0
+	ADDQ         CX, BX
+	DECQ         SI
+	JNZ          max152
 	VBROADCASTSS X0, Z0
-	MOVQ         CX, DI
-	ADDQ         $+8, DI
+	MOVQ         DI, BX
+	LEAQ         8(AX), SI
+	MOVQ         R10, R12
 
-again146:
-	CMPQ   SI, $0x00000080
-	JLT    done147
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	MOVQ   CX, R8
-	MOVQ   DI, R9
-	MOVQ   BX, R10
+again153:
+	SUBQ   $+128, R12
+	JLT    done154
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	MOVQ   AX, R13
+	MOVQ   SI, R14
+	MOVQ   DX, R15
 
-block148:
-	VBROADCASTSS (R8), Z10
-	VSUBPS       Z0, Z10, Z10
-	VMULPS.BCST  float32_3fb8aa3b<>+0(SB), Z10, Z11
-	VCMPPS.BCST  $0x15, float32_c2aeac4f<>+0(SB), Z10, K1
-	VRNDSCALEPS  $0x08, Z11, Z11
-	VMULPS.BCST  float32_3f318000<>+0(SB), Z11, Z12
-	VSUBPS       Z12, Z10, Z13
-	VMULPS.BCST  float32_b95e8083<>+0(SB), Z11, Z12
-	VSUBPS       Z12, Z13, Z13
-	VMULPS.BCST  float32_39506967<>+0(SB), Z13, Z10
-	VADDPS.BCST  float32_3ab743ce<>+0(SB), Z10, Z10
-	VMULPS       Z13, Z10, Z10
-	VADDPS.BCST  float32_3c088908<>+0(SB), Z10, Z10
-	VMULPS       Z13, Z10, Z10
-	VADDPS.BCST  float32_3d2aa9c1<>+0(SB), Z10, Z10
-	VMULPS       Z13, Z10, Z10
-	VADDPS.BCST  float32_3e2aaaaa<>+0(SB), Z10, Z10
-	VMULPS       Z13, Z10, Z10
-	VADDPS.BCST  float32_3f000000<>+0(SB), Z10, Z10
-	VMULPS       Z13, Z13, Z12
-	VMULPS       Z12, Z10, Z10
-	VADDPS       Z13, Z10, Z10
-	VADDPS.BCST  float32_3f800000<>+0(SB), Z10, Z10
-	VSCALEFPS.Z  Z11, Z10, K1, Z10
-	VBROADCASTSS 4(R8), Z11
-	VMULPS       Z10, Z11, Z11
-	VADDPS       Z11, Z9, Z9
-	VMULPS       (R9), Z10, Z11
-	VADDPS       Z11, Z1, Z1
-	VMULPS       64(R9), Z10, Z11
-	VADDPS       Z11, Z2, Z2
-	VMULPS       128(R9), Z10, Z11
-	VADDPS       Z11, Z3, Z3
-	VMULPS       192(R9), Z10, Z11
-	VADDPS       Z11, Z4, Z4
-	VMULPS       256(R9), Z10, Z11
-	VADDPS       Z11, Z5, Z5
-	VMULPS       320(R9), Z10, Z11
-	VADDPS       Z11, Z6, Z6
-	VMULPS       384(R9), Z10, Z11
-	VADDPS       Z11, Z7, Z7
-	VMULPS       448(R9), Z10, Z10
-	VADDPS       Z10, Z8, Z8
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	DECQ         R10
-	JNZ          block148
-	VDIVPS       Z9, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	VDIVPS       Z9, Z2, Z2
-	VMOVUPS      Z2, 64(AX)
-	VDIVPS       Z9, Z3, Z3
-	VMOVUPS      Z3, 128(AX)
-	VDIVPS       Z9, Z4, Z4
-	VMOVUPS      Z4, 192(AX)
-	VDIVPS       Z9, Z5, Z5
-	VMOVUPS      Z5, 256(AX)
-	VDIVPS       Z9, Z6, Z6
-	VMOVUPS      Z6, 320(AX)
-	VDIVPS       Z9, Z7, Z7
-	VMOVUPS      Z7, 384(AX)
-	VDIVPS       Z9, Z8, Z8
-	VMOVUPS      Z8, 448(AX)
-	ADDQ         $+512, DI
-	ADDQ         $+512, AX
-	SUBQ         $0x00000080, SI
-	JMP          again146
+block155:
+	VBROADCASTSS (R13), Z21
+	VSUBPS       Z0, Z21, Z21
+	VMULPS       Z2, Z21, Z22
+	VCMPPS       $0x15, Z1, Z21, K1
+	VRNDSCALEPS  $0x08, Z22, Z22
+	VMULPS       Z3, Z22, Z23
+	VSUBPS       Z23, Z21, Z24
+	VMULPS       Z4, Z22, Z23
+	VSUBPS       Z23, Z24, Z24
+	VMULPS       Z6, Z24, Z21
+	VADDPS       Z7, Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VADDPS       Z8, Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VADDPS       Z9, Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VADDPS       Z10, Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VADDPS       Z11, Z21, Z21
+	VMULPS       Z24, Z24, Z23
+	VMULPS       Z23, Z21, Z21
+	VADDPS       Z24, Z21, Z21
+	VADDPS       Z5, Z21, Z21
+	VSCALEFPS.Z  Z22, Z21, K1, Z21
+	VBROADCASTSS 4(R13), Z22
+	VMULPS       Z21, Z22, Z22
+	VADDPS       Z22, Z20, Z20
+	VMULPS       (R14), Z21, Z22
+	VADDPS       Z22, Z12, Z12
+	VMULPS       64(R14), Z21, Z22
+	VADDPS       Z22, Z13, Z13
+	VMULPS       128(R14), Z21, Z22
+	VADDPS       Z22, Z14, Z14
+	VMULPS       192(R14), Z21, Z22
+	VADDPS       Z22, Z15, Z15
+	VMULPS       256(R14), Z21, Z22
+	VADDPS       Z22, Z16, Z16
+	VMULPS       320(R14), Z21, Z22
+	VADDPS       Z22, Z17, Z17
+	VMULPS       384(R14), Z21, Z22
+	VADDPS       Z22, Z18, Z18
+	VMULPS       448(R14), Z21, Z21
+	VADDPS       Z21, Z19, Z19
+	ADDQ         CX, R13
+	ADDQ         CX, R14
+	DECQ         R15
+	JNZ          block155
+	VDIVPS       Z20, Z12, Z12
+	VMOVUPS      Z12, (BX)
+	VDIVPS       Z20, Z13, Z13
+	VMOVUPS      Z13, 64(BX)
+	VDIVPS       Z20, Z14, Z14
+	VMOVUPS      Z14, 128(BX)
+	VDIVPS       Z20, Z15, Z15
+	VMOVUPS      Z15, 192(BX)
+	VDIVPS       Z20, Z16, Z16
+	VMOVUPS      Z16, 256(BX)
+	VDIVPS       Z20, Z17, Z17
+	VMOVUPS      Z17, 320(BX)
+	VDIVPS       Z20, Z18, Z18
+	VMOVUPS      Z18, 384(BX)
+	VDIVPS       Z20, Z19, Z19
+	VMOVUPS      Z19, 448(BX)
+	ADDQ         $+512, SI
+	ADDQ         $+512, BX
+	JMP          again153
 
-done147:
-again149:
-	CMPQ   SI, $0x00000040
-	JLT    done150
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	MOVQ   CX, R8
-	MOVQ   DI, R9
-	MOVQ   BX, R10
+done154:
+	ADDQ $+128, R12
 
-block151:
-	VBROADCASTSS (R8), Z6
-	VSUBPS       Z0, Z6, Z6
-	VMULPS.BCST  float32_3fb8aa3b<>+0(SB), Z6, Z7
-	VCMPPS.BCST  $0x15, float32_c2aeac4f<>+0(SB), Z6, K1
-	VRNDSCALEPS  $0x08, Z7, Z7
-	VMULPS.BCST  float32_3f318000<>+0(SB), Z7, Z8
-	VSUBPS       Z8, Z6, Z9
-	VMULPS.BCST  float32_b95e8083<>+0(SB), Z7, Z8
-	VSUBPS       Z8, Z9, Z9
-	VMULPS.BCST  float32_39506967<>+0(SB), Z9, Z6
-	VADDPS.BCST  float32_3ab743ce<>+0(SB), Z6, Z6
-	VMULPS       Z9, Z6, Z6
-	VADDPS.BCST  float32_3c088908<>+0(SB), Z6, Z6
-	VMULPS       Z9, Z6, Z6
-	VADDPS.BCST  float32_3d2aa9c1<>+0(SB), Z6, Z6
-	VMULPS       Z9, Z6, Z6
-	VADDPS.BCST  float32_3e2aaaaa<>+0(SB), Z6, Z6
-	VMULPS       Z9, Z6, Z6
-	VADDPS.BCST  float32_3f000000<>+0(SB), Z6, Z6
-	VMULPS       Z9, Z9, Z8
-	VMULPS       Z8, Z6, Z6
-	VADDPS       Z9, Z6, Z6
-	VADDPS.BCST  float32_3f800000<>+0(SB), Z6, Z6
-	VSCALEFPS.Z  Z7, Z6, K1, Z6
-	VBROADCASTSS 4(R8), Z7
-	VMULPS       Z6, Z7, Z7
-	VADDPS       Z7, Z5, Z5
-	VMULPS       (R9), Z6, Z7
-	VADDPS       Z7, Z1, Z1
-	VMULPS       64(R9), Z6, Z7
-	VADDPS       Z7, Z2, Z2
-	VMULPS       128(R9), Z6, Z7
-	VADDPS       Z7, Z3, Z3
-	VMULPS       192(R9), Z6, Z6
-	VADDPS       Z6, Z4, Z4
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	DECQ         R10
-	JNZ          block151
-	VDIVPS       Z5, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	VDIVPS       Z5, Z2, Z2
-	VMOVUPS      Z2, 64(AX)
-	VDIVPS       Z5, Z3, Z3
-	VMOVUPS      Z3, 128(AX)
-	VDIVPS       Z5, Z4, Z4
-	VMOVUPS      Z4, 192(AX)
-	ADDQ         $+256, DI
-	ADDQ         $+256, AX
-	SUBQ         $0x00000040, SI
-	JMP          again149
+again156:
+	SUBQ   $+64, R12
+	JLT    done157
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	MOVQ   AX, R13
+	MOVQ   SI, R14
+	MOVQ   DX, R15
 
-done150:
-again152:
-	CMPQ   SI, $0x00000010
-	JLT    done153
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	MOVQ   CX, R8
-	MOVQ   DI, R9
-	MOVQ   BX, R10
+block158:
+	VBROADCASTSS (R13), Z17
+	VSUBPS       Z0, Z17, Z17
+	VMULPS       Z2, Z17, Z18
+	VCMPPS       $0x15, Z1, Z17, K1
+	VRNDSCALEPS  $0x08, Z18, Z18
+	VMULPS       Z3, Z18, Z19
+	VSUBPS       Z19, Z17, Z20
+	VMULPS       Z4, Z18, Z19
+	VSUBPS       Z19, Z20, Z20
+	VMULPS       Z6, Z20, Z17
+	VADDPS       Z7, Z17, Z17
+	VMULPS       Z20, Z17, Z17
+	VADDPS       Z8, Z17, Z17
+	VMULPS       Z20, Z17, Z17
+	VADDPS       Z9, Z17, Z17
+	VMULPS       Z20, Z17, Z17
+	VADDPS       Z10, Z17, Z17
+	VMULPS       Z20, Z17, Z17
+	VADDPS       Z11, Z17, Z17
+	VMULPS       Z20, Z20, Z19
+	VMULPS       Z19, Z17, Z17
+	VADDPS       Z20, Z17, Z17
+	VADDPS       Z5, Z17, Z17
+	VSCALEFPS.Z  Z18, Z17, K1, Z17
+	VBROADCASTSS 4(R13), Z18
+	VMULPS       Z17, Z18, Z18
+	VADDPS       Z18, Z16, Z16
+	VMULPS       (R14), Z17, Z18
+	VADDPS       Z18, Z12, Z12
+	VMULPS       64(R14), Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VMULPS       128(R14), Z17, Z18
+	VADDPS       Z18, Z14, Z14
+	VMULPS       192(R14), Z17, Z17
+	VADDPS       Z17, Z15, Z15
+	ADDQ         CX, R13
+	ADDQ         CX, R14
+	DECQ         R15
+	JNZ          block158
+	VDIVPS       Z16, Z12, Z12
+	VMOVUPS      Z12, (BX)
+	VDIVPS       Z16, Z13, Z13
+	VMOVUPS      Z13, 64(BX)
+	VDIVPS       Z16, Z14, Z14
+	VMOVUPS      Z14, 128(BX)
+	VDIVPS       Z16, Z15, Z15
+	VMOVUPS      Z15, 192(BX)
+	ADDQ         $+256, SI
+	ADDQ         $+256, BX
+	JMP          again156
 
-block154:
-	VBROADCASTSS (R8), Z3
-	VSUBPS       Z0, Z3, Z3
-	VMULPS.BCST  float32_3fb8aa3b<>+0(SB), Z3, Z4
-	VCMPPS.BCST  $0x15, float32_c2aeac4f<>+0(SB), Z3, K1
-	VRNDSCALEPS  $0x08, Z4, Z4
-	VMULPS.BCST  float32_3f318000<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z3, Z6
-	VMULPS.BCST  float32_b95e8083<>+0(SB), Z4, Z5
-	VSUBPS       Z5, Z6, Z6
-	VMULPS.BCST  float32_39506967<>+0(SB), Z6, Z3
-	VADDPS.BCST  float32_3ab743ce<>+0(SB), Z3, Z3
-	VMULPS       Z6, Z3, Z3
-	VADDPS.BCST  float32_3c088908<>+0(SB), Z3, Z3
-	VMULPS       Z6, Z3, Z3
-	VADDPS.BCST  float32_3d2aa9c1<>+0(SB), Z3, Z3
-	VMULPS       Z6, Z3, Z3
-	VADDPS.BCST  float32_3e2aaaaa<>+0(SB), Z3, Z3
-	VMULPS       Z6, Z3, Z3
-	VADDPS.BCST  float32_3f000000<>+0(SB), Z3, Z3
-	VMULPS       Z6, Z6, Z5
-	VMULPS       Z5, Z3, Z3
-	VADDPS       Z6, Z3, Z3
-	VADDPS.BCST  float32_3f800000<>+0(SB), Z3, Z3
-	VSCALEFPS.Z  Z4, Z3, K1, Z3
-	VBROADCASTSS 4(R8), Z4
-	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z2, Z2
-	VMULPS       (R9), Z3, Z3
-	VADDPS       Z3, Z1, Z1
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	DECQ         R10
-	JNZ          block154
-	VDIVPS       Z2, Z1, Z1
-	VMOVUPS      Z1, (AX)
-	ADDQ         $+64, DI
-	ADDQ         $+64, AX
-	SUBQ         $0x00000010, SI
-	JMP          again152
+done157:
+	ADDQ $+64, R12
 
-done153:
+again159:
+	SUBQ   $+16, R12
+	JLT    done160
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	MOVQ   AX, R13
+	MOVQ   SI, R14
+	MOVQ   DX, R15
+
+block161:
+	VBROADCASTSS (R13), Z14
+	VSUBPS       Z0, Z14, Z14
+	VMULPS       Z2, Z14, Z15
+	VCMPPS       $0x15, Z1, Z14, K1
+	VRNDSCALEPS  $0x08, Z15, Z15
+	VMULPS       Z3, Z15, Z16
+	VSUBPS       Z16, Z14, Z17
+	VMULPS       Z4, Z15, Z16
+	VSUBPS       Z16, Z17, Z17
+	VMULPS       Z6, Z17, Z14
+	VADDPS       Z7, Z14, Z14
+	VMULPS       Z17, Z14, Z14
+	VADDPS       Z8, Z14, Z14
+	VMULPS       Z17, Z14, Z14
+	VADDPS       Z9, Z14, Z14
+	VMULPS       Z17, Z14, Z14
+	VADDPS       Z10, Z14, Z14
+	VMULPS       Z17, Z14, Z14
+	VADDPS       Z11, Z14, Z14
+	VMULPS       Z17, Z17, Z16
+	VMULPS       Z16, Z14, Z14
+	VADDPS       Z17, Z14, Z14
+	VADDPS       Z5, Z14, Z14
+	VSCALEFPS.Z  Z15, Z14, K1, Z14
+	VBROADCASTSS 4(R13), Z15
+	VMULPS       Z14, Z15, Z15
+	VADDPS       Z15, Z13, Z13
+	VMULPS       (R14), Z14, Z14
+	VADDPS       Z14, Z12, Z12
+	ADDQ         CX, R13
+	ADDQ         CX, R14
+	DECQ         R15
+	JNZ          block161
+	VDIVPS       Z13, Z12, Z12
+	VMOVUPS      Z12, (BX)
+	ADDQ         $+64, SI
+	ADDQ         $+64, BX
+	JMP          again159
+
+done160:
+	ADDQ $+16, R12
+	ADDQ R8, DI
+	ADDQ R9, AX
+	DECQ R11
+	JNZ  row151
 	VZEROUPPER
 	RET

@@ -8,14 +8,45 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// combine writes kernels.Combine. It takes as many vectors of the output at once as it has registers for, and computes the blocks'
-// weights, which are then the same, again for each.
+// combine writes kernels.Combine for many rows. It takes as many vectors of the output at once as it has registers for, and computes the
+// blocks' weights, which are then the same, again for each.
 func combine() {
-	text("Combine", "func(out, parts *float32, stride, blocks, dim int)",
-		"joins the parts of key blocks, stride bytes apart, into out (dim), a multiple of 16.")
-	w := &combineWriter{out: argument("out"), parts: argument("parts"), stride: argument("stride"), blocks: argument("blocks")}
-	dim := argument("dim")
-	w.most = register()
+	text("Combine", "func(out *float32, outStride int, parts *float32, rowStride, stride, blocks, rows, dim int)",
+		"joins the parts of key blocks, stride bytes apart, into a row of out (dim), a multiple of 16, for each of rows rows, which stand outStride bytes apart in out and rowStride in parts.")
+	w := &combineWriter{parts: argument("parts"), stride: argument("stride"), blocks: argument("blocks"), out: GP64(), acc: GP64(), most: register(), exp: newExpUnit()}
+	rowOut, outStride, rowStride := argument("out"), argument("outStride"), argument("rowStride")
+	dim, rows := argument("dim"), argument("rows")
+	loop("row", rows, func() {
+		w.largest()
+		MOVQ(rowOut, w.out)
+		LEAQ(at(w.parts, 8), w.acc)
+		left := copied(dim)
+		for _, vectors := range pick([]int{8, 4, 1}, []int{4, 1}) {
+			again, done := label("again"), label("done")
+			Label(again)
+			SUBQ(I32(int32(vectors*lanes)), left)
+			JLT(LabelRef(done))
+			w.chunk(vectors)
+			JMP(LabelRef(again))
+			Label(done)
+			add(vectors*lanes, left)
+		}
+		ADDQ(outStride, rowOut)
+		ADDQ(rowStride, w.parts)
+	})
+	end()
+}
+
+type combineWriter struct {
+	parts, stride, blocks reg.GPVirtual
+	out                   reg.GPVirtual // the next elements of the output
+	acc                   reg.GPVirtual // the same of the first part's weighted sum
+	most                  reg.VecVirtual
+	exp                   *expUnit
+}
+
+// largest finds the largest score of the row.
+func (w *combineWriter) largest() {
 	most, part, left := XMM(), copied(w.parts), copied(w.blocks)
 	VMOVSS(constant(float32(math.Inf(-1))), most)
 	loop("max", left, func() {
@@ -25,26 +56,6 @@ func combine() {
 		ADDQ(w.stride, part)
 	})
 	VBROADCASTSS(most, w.most)
-	w.acc = copied(w.parts)
-	add(8, w.acc)
-
-	for _, vectors := range pick([]int{8, 4, 1}, []int{4, 1}) {
-		again, done := label("again"), label("done")
-		Label(again)
-		CMPQ(dim, U32(uint32(vectors*lanes)))
-		JLT(LabelRef(done))
-		w.chunk(vectors)
-		SUBQ(U32(uint32(vectors*lanes)), dim)
-		JMP(LabelRef(again))
-		Label(done)
-	}
-	end()
-}
-
-type combineWriter struct {
-	out, parts, stride, blocks reg.GPVirtual
-	acc                        reg.GPVirtual // the next element of the first part's weighted sum
-	most                       reg.VecVirtual
 }
 
 // chunk computes the next elements of the output.
@@ -58,7 +69,7 @@ func (w *combineWriter) chunk(vectors int) {
 		weight, l := register(), register()
 		spread(at(part, 0), weight)
 		VSUBPS(w.most, weight, weight)
-		exp(weight)
+		w.exp.emit(weight)
 		spread(at(part, 4), l)
 		VMULPS(weight, l, l)
 		VADDPS(l, sum, sum)

@@ -38,66 +38,70 @@ func constant(x float32) Mem {
 	return constants[bits]
 }
 
-// timesC is dst = a * x.
-func timesC(x float32, a, dst reg.VecVirtual) {
-	if wide() {
-		VMULPS_BCST(constant(x), a, dst)
-		return
-	}
-	VMULPS(constant(x), a, dst)
+// expUnit holds the constants of kernels.Exp: in registers where there are enough of them.
+type expUnit struct {
+	least, log2E, ln2Hi, ln2Lo, one Op
+	coef                            []Op
 }
 
-// plusC is dst = a + x.
-func plusC(x float32, a, dst reg.VecVirtual) {
-	if wide() {
-		VADDPS_BCST(constant(x), a, dst)
-		return
+func newExpUnit() *expUnit {
+	load := func(x float32) Op {
+		if !wide() {
+			return constant(x)
+		}
+		r := register()
+		spread(constant(x), r)
+		return r
 	}
-	VADDPS(constant(x), a, dst)
+	u := &expUnit{least: load(expMin), log2E: load(log2E), ln2Hi: load(ln2Hi), ln2Lo: load(ln2Lo), one: load(1)}
+	for _, c := range expCoef {
+		u.coef = append(u.coef, load(c))
+	}
+	return u
 }
 
-// exp replaces x, of which no element is above 0, by kernels.Exp(x). A NaN stays one.
-func exp(x reg.VecVirtual) {
+// emit replaces x, of which no element is above 0, by kernels.Exp(x). A NaN stays one.
+func (u *expUnit) emit(x reg.VecVirtual) {
 	const (
 		notLessOrNaN = 0x15
 		nearest      = 8 // ties to even, which is what adding and taking away 1.5 * 2^23 gives
 	)
 	n, y := register(), register()
-	timesC(log2E, x, n)
+	VMULPS(u.log2E, x, n)
 	if wide() {
 		keep := K()
-		VCMPPS_BCST(Imm(notLessOrNaN), constant(expMin), x, keep)
+		VCMPPS(Imm(notLessOrNaN), u.least, x, keep)
 		VRNDSCALEPS(Imm(nearest), n, n)
-		expPolynomial(x, n, y)
+		u.polynomial(x, n, y)
 		VSCALEFPS_Z(n, y, keep, x)
 		return
 	}
 	whole, keep := YMM(), YMM()
 	VCVTPS2DQ(n, whole) // of a NaN or of what is masked away -2^31, whose shift leaves 0
 	VCVTDQ2PS(whole, n)
-	expPolynomial(x, n, y)
+	u.polynomial(x, n, y)
 	VPSLLD(Imm(23), whole, whole)
 	VPADDD(whole, y, y)
-	VCMPPS(Imm(notLessOrNaN), constant(expMin), x, keep)
+	VCMPPS(Imm(notLessOrNaN), u.least, x, keep)
 	VANDPS(keep, y, x)
 }
 
-// expPolynomial is y = e^(x - n*ln 2).
-func expPolynomial(x, n, y reg.VecVirtual) {
+// polynomial is y = e^(x - n*ln 2).
+func (u *expUnit) polynomial(x, n, y reg.VecVirtual) {
 	r, t := register(), register()
-	timesC(ln2Hi, n, t)
+	VMULPS(u.ln2Hi, n, t)
 	VSUBPS(t, x, r)
-	timesC(ln2Lo, n, t)
+	VMULPS(u.ln2Lo, n, t)
 	VSUBPS(t, r, r)
-	timesC(expCoef[0], r, y)
-	for i, c := range expCoef[1:] {
+	VMULPS(u.coef[0], r, y)
+	for i, c := range u.coef[1:] {
 		if i > 0 {
 			VMULPS(r, y, y)
 		}
-		plusC(c, y, y)
+		VADDPS(c, y, y)
 	}
 	VMULPS(r, r, t)
 	VMULPS(t, y, y)
 	VADDPS(r, y, y)
-	plusC(1, y, y)
+	VADDPS(u.one, y, y)
 }

@@ -22,6 +22,7 @@ func main() {
 			values(f, vectors)
 		}
 		widen(f)
+		turn(f)
 	}
 	dots()
 	for _, rows := range pick([]int{8, 4, 2, 1}, []int{4, 2, 1}) {

@@ -45,13 +45,7 @@ func (w *mixWriter) pass(first, count int) {
 			VMOVUPS(at(v, (first+i)*size()), r)
 		}
 		for r := from; r < w.rows; r++ {
-			weight := register()
-			VBROADCASTSS(at(p, r*scoresRow), weight)
-			for i, value := range values {
-				product := register()
-				VMULPS(value, weight, product)
-				VADDPS(product, sums[r][i], sums[r][i])
-			}
+			addWeighted(at(p, r*scoresRow), values, sums[r], false)
 		}
 		add(4, p)
 		add(w.vectors*vectorSize, v)

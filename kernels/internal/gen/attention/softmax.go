@@ -8,29 +8,35 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// softmax writes the function that turns rows of scores into weights: kernels.softmaxPart.
+// softmax writes the function that turns rows of scores into weights: kernels.softmaxPart. It looks for the largest scores of all rows
+// first: a row's weights take long to come, and the next row need not wait for them.
 func softmax() {
 	text("Softmax", "func(part *float32, stride int, scores *float32, keys, step, rows int)",
 		"replaces the first keys scores of each row by Exp(score - max) and writes the max and the sum to the row's part; parts are stride bytes apart, rows of scores 512. keys is at least 1, grows by step with each row, and stops at 128. Scores up to the next multiple of 16 are overwritten.")
-	w := &softmaxWriter{part: argument("part"), scores: argument("scores"), keys: argument("keys")}
-	stride, step, rows := argument("stride"), argument("step"), argument("rows")
-	w.most = GP64()
+	w := &softmaxWriter{most: GP64(), vectors: GP64(), exp: newExpUnit()}
 	MOVQ(U32(scoresRow/4), w.most)
-	w.vectors = GP64()
-	loop("row", rows, func() {
-		CMPQ(w.keys, w.most)
-		CMOVQGT(w.most, w.keys)
-		w.row()
-		ADDQ(stride, w.part)
-		add(scoresRow, w.scores)
-		ADDQ(step, w.keys)
-	})
+	for _, row := range []func(){w.largest, w.weights} {
+		w.part, w.scores, w.keys = argument("part"), argument("scores"), argument("keys")
+		stride, step, rows := argument("stride"), argument("step"), argument("rows")
+		loop("row", rows, func() {
+			CMPQ(w.keys, w.most)
+			CMOVQGT(w.most, w.keys)
+			MOVQ(w.keys, w.vectors)
+			add(lanes-1, w.vectors)
+			SHRQ(Imm(4), w.vectors)
+			row()
+			ADDQ(stride, w.part)
+			add(scoresRow, w.scores)
+			ADDQ(step, w.keys)
+		})
+	}
 	end()
 }
 
 type softmaxWriter struct {
 	part, scores, keys, most reg.GPVirtual
 	vectors                  reg.GPVirtual // of 16 scores in the row
+	exp                      *expUnit
 }
 
 // eachVector calls body with the address of every vector of the row.
@@ -42,12 +48,9 @@ func (w *softmaxWriter) eachVector(name string, body func(from reg.Register)) {
 	})
 }
 
-func (w *softmaxWriter) row() {
-	MOVQ(w.keys, w.vectors)
-	add(lanes-1, w.vectors)
-	SHRQ(Imm(4), w.vectors)
+// largest writes the largest score of a row.
+func (w *softmaxWriter) largest() {
 	w.fillTail()
-
 	top := registers(parts())
 	for _, r := range top {
 		spread(constant(float32(math.Inf(-1))), r)
@@ -64,9 +67,12 @@ func (w *softmaxWriter) row() {
 	VXORPS(zeros, zeros, zeros)
 	VADDSS(zeros, most, most)
 	VMOVSS(most, at(w.part, 0))
+}
 
-	all, sums := register(), registers(parts())
-	VBROADCASTSS(most, all)
+// weights replaces the scores of a row and writes the sum.
+func (w *softmaxWriter) weights() {
+	most, sums := register(), registers(parts())
+	spread(at(w.part, 0), most)
 	for _, r := range sums {
 		zero(r)
 	}
@@ -74,8 +80,8 @@ func (w *softmaxWriter) row() {
 		for i, sum := range sums {
 			x := register()
 			VMOVUPS(at(from, i*size()), x)
-			VSUBPS(all, x, x)
-			exp(x)
+			VSUBPS(most, x, x)
+			w.exp.emit(x)
 			VADDPS(x, sum, sum)
 			VMOVUPS(x, at(from, i*size()))
 		}

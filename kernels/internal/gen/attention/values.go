@@ -52,8 +52,11 @@ func values(f format, vectors int) {
 // addValue adds one weighted value to sums and goes on to the next. The scales at scale are float32 already, or float16
 // behind the value's elements.
 func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual, widened bool, vector reg.GPVirtual) {
-	w := register()
-	VBROADCASTSS(at(weight, 0), w)
+	var w reg.VecVirtual
+	if !wide() {
+		w = register()
+		VBROADCASTSS(at(weight, 0), w)
+	}
 	var s Op
 	for i, sum := range sums {
 		g := i * size() / (4 * group)
@@ -64,7 +67,11 @@ func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual
 		}
 		product := register()
 		f.load(at(from, i*f.registerBytes()), s, product)
-		VMULPS(w, product, product)
+		if wide() {
+			VMULPS_BCST(at(weight, 0), product, product)
+		} else {
+			VMULPS(w, product, product)
+		}
 		VADDPS(product, sum, sum)
 	}
 	add(4, weight)
