@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -27,9 +26,12 @@ type Config struct {
 	Hosts    []string // names besides this machine's own that requests without a key may use
 	Origins  []string // pages elsewhere that may call the endpoint from a browser
 	Drain    time.Duration
-	Threads  int // computing threads
+	Threads  int // computing threads; 0 is as many as this process may use physical cores
 	KVFormat string
 	KVMemory Bytes // of all ranks on this node; 0 measures what is free
+
+	NetworkThreads int  // beside the computing ones
+	LockWeights    bool // keep weights in memory that were read
 
 	StepTokens  int           // token budget of a step
 	StepTime    time.Duration // that a step should take at most
@@ -53,13 +55,15 @@ func Default() Config {
 		host = "node"
 	}
 	return Config{
-		Data:        defaultData(),
-		Name:        host,
-		HTTP:        "127.0.0.1:8080",
-		Listen:      "127.0.0.1:7946",
-		Drain:       20 * time.Second,
-		Threads:     runtime.GOMAXPROCS(0),
-		KVFormat:    "f16",
+		Data:     defaultData(),
+		Name:     host,
+		HTTP:     "127.0.0.1:8080",
+		Listen:   "127.0.0.1:7946",
+		Drain:    20 * time.Second,
+		KVFormat: "f16",
+
+		NetworkThreads: 2,
+
 		StepTokens:  256,
 		StepTime:    time.Second,
 		Sequences:   32,
@@ -85,7 +89,7 @@ func defaultData() string {
 
 // Limits of single settings.
 const (
-	ThreadsMax    = 1024
+	ThreadsMax    = 1024 // of either kind
 	StepTokensMax = 1 << 14
 	SequencesMax  = 1 << 10
 	QueueMax      = 1 << 16
@@ -141,7 +145,8 @@ func (c *Config) Validate() error {
 			wrong(name, "%v is not between 1s and %v", limit, TimeoutMax)
 		}
 	}
-	within("threads", c.Threads, 1, ThreadsMax)
+	within("threads", c.Threads, 0, ThreadsMax)
+	within("network-threads", c.NetworkThreads, 1, ThreadsMax)
 	oneOf("kv-format", c.KVFormat, "f16", "q8", "f32")
 	within("step-tokens", c.StepTokens, 1, StepTokensMax)
 	within("sequences", c.Sequences, 1, SequencesMax)

@@ -56,24 +56,26 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"http: 0.0.0.0":  func(c *Config) { c.HTTP = "0.0.0.0:8080" },
-		"http: \"x\"":    func(c *Config) { c.HTTP = "x" },
-		"http: \"ho":     func(c *Config) { c.HTTP = "host.example:80" },
-		"listen":         func(c *Config) { c.Listen = "127.0.0.1:99999" },
-		"api-key":        func(c *Config) { c.APIKeys = []string{"short"} },
-		"drain":          func(c *Config) { c.Drain = -1 },
-		"threads":        func(c *Config) { c.Threads = 0 },
-		"step-tokens: 4": func(c *Config) { c.StepTokens = 4 },
-		"eos":            func(c *Config) { c.EOS = -2 },
-		"log-level":      func(c *Config) { c.LogLevel = "loud" },
-		"first-token-":   func(c *Config) { c.FirstToken = 0 },
-		"answer-timeout": func(c *Config) { c.Answer = TimeoutMax + 1 },
-		"data":           func(c *Config) { c.Data = "" },
-		"name":           func(c *Config) { c.Name = strings.Repeat("n", 64) },
-		"threads: 1025":  func(c *Config) { c.Threads = ThreadsMax + 1 },
-		"step-tokens: 1": func(c *Config) { c.StepTokens = StepTokensMax + 1 },
-		"sequences: 102": func(c *Config) { c.Sequences = SequencesMax + 1 },
-		"queue: 65537":   func(c *Config) { c.Queue = QueueMax + 1 },
+		"http: 0.0.0.0":         func(c *Config) { c.HTTP = "0.0.0.0:8080" },
+		"http: \"x\"":           func(c *Config) { c.HTTP = "x" },
+		"http: \"ho":            func(c *Config) { c.HTTP = "host.example:80" },
+		"listen":                func(c *Config) { c.Listen = "127.0.0.1:99999" },
+		"api-key":               func(c *Config) { c.APIKeys = []string{"short"} },
+		"drain":                 func(c *Config) { c.Drain = -1 },
+		"threads: -1":           func(c *Config) { c.Threads = -1 },
+		"network-thread":        func(c *Config) { c.NetworkThreads = 0 },
+		"network-threads: 1025": func(c *Config) { c.NetworkThreads = ThreadsMax + 1 },
+		"step-tokens: 4":        func(c *Config) { c.StepTokens = 4 },
+		"eos":                   func(c *Config) { c.EOS = -2 },
+		"log-level":             func(c *Config) { c.LogLevel = "loud" },
+		"first-token-":          func(c *Config) { c.FirstToken = 0 },
+		"answer-timeout":        func(c *Config) { c.Answer = TimeoutMax + 1 },
+		"data":                  func(c *Config) { c.Data = "" },
+		"name":                  func(c *Config) { c.Name = strings.Repeat("n", 64) },
+		"threads: 1025":         func(c *Config) { c.Threads = ThreadsMax + 1 },
+		"step-tokens: 1":        func(c *Config) { c.StepTokens = StepTokensMax + 1 },
+		"sequences: 102":        func(c *Config) { c.Sequences = SequencesMax + 1 },
+		"queue: 65537":          func(c *Config) { c.Queue = QueueMax + 1 },
 	} {
 		c := Default()
 		change(&c)
@@ -94,6 +96,7 @@ func TestValidate(t *testing.T) {
 // The largest values pass, a larger file does not.
 func TestLimits(t *testing.T) {
 	c := Default()
+	c.NetworkThreads = ThreadsMax
 	c.Threads, c.StepTokens, c.Sequences, c.Queue = ThreadsMax, StepTokensMax, SequencesMax, QueueMax
 	if err := c.Validate(); err != nil {
 		t.Error(err)
@@ -140,7 +143,8 @@ func TestExampleFileIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	if c.HTTP != want.HTTP || c.Queue != want.Queue || c.StepTokens != want.StepTokens || c.Sequences != want.Sequences || c.Drain != want.Drain {
+	if c.HTTP != want.HTTP || c.Queue != want.Queue || c.StepTokens != want.StepTokens || c.Sequences != want.Sequences || c.Drain != want.Drain ||
+		c.Threads != want.Threads || c.NetworkThreads != want.NetworkThreads || c.LockWeights != want.LockWeights {
 		t.Errorf("the example says %+v, the default is %+v", c, want)
 	}
 }
@@ -170,4 +174,17 @@ func FuzzYAML(f *testing.F) {
 		c := Default()
 		applyYAML("fuzz", data, c.Settings())
 	})
+}
+
+func TestThreads(t *testing.T) {
+	c := Default()
+	if c.Threads != 0 || c.NetworkThreads < 1 {
+		t.Errorf("by default %d threads compute and %d are left", c.Threads, c.NetworkThreads)
+	}
+	for text, want := range map[string]int{"auto": 0, "3": 3} {
+		c, err := Load("", noEnv, map[string]string{"threads": text, "network-threads": "5", "lock-weights": "true"})
+		if err != nil || c.Threads != want || c.NetworkThreads != 5 || !c.LockWeights {
+			t.Errorf("%s: %+v, %v", text, c, err)
+		}
+	}
 }

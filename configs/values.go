@@ -70,6 +70,24 @@ func (v intValue) Set(text string) error {
 	return nil
 }
 
+// autoIntValue is a whole number of which 0 is for the node to choose.
+type autoIntValue struct{ p *int }
+
+func (autoIntValue) Type() string { return "int" }
+func (v autoIntValue) String() string {
+	if *v.p == 0 {
+		return "auto"
+	}
+	return strconv.Itoa(*v.p)
+}
+func (v autoIntValue) Set(text string) error {
+	if text == "auto" {
+		*v.p = 0
+		return nil
+	}
+	return intValue(v).Set(text)
+}
+
 type boolValue struct{ p *bool }
 
 func (v boolValue) String() string { return strconv.FormatBool(*v.p) }

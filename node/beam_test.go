@@ -65,7 +65,7 @@ func startEngineOn(t *testing.T, folder string) *Node {
 			t.Error(err)
 		}
 	})
-	for _, start := range []func(context.Context) error{n.formCluster, n.loadRanks, n.startEngine} {
+	for _, start := range []func(context.Context) error{n.startPool, n.formCluster, n.loadRanks, n.startEngine} {
 		if err := start(t.Context()); err != nil {
 			t.Fatal(err)
 		}

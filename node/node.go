@@ -74,6 +74,7 @@ func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node,
 		start func(context.Context) error
 	}{
 		{"open model", n.openModel},
+		{"start threads", n.startPool},
 		{"form cluster", n.formCluster},
 		{"load ranks", n.loadRanks},
 		{"start engine", n.startEngine},
@@ -123,6 +124,11 @@ func (n *Node) openModel(context.Context) error {
 	}
 	n.model = m
 	n.later(func(context.Context) error { return m.Close() })
+	if n.config.LockWeights {
+		if err := m.LockMemory(); err != nil {
+			return err
+		}
+	}
 	n.info.Model = name
 	n.tokenizer, err = modelTokenizer(m, name)
 	return err
@@ -175,8 +181,6 @@ func (n *Node) loadRanks(ctx context.Context) error {
 	if n.blocks, err = n.kvBlocks(share, format); err != nil {
 		return err
 	}
-	n.pool = pool.New(n.config.Threads)
-	n.later(func(context.Context) error { n.pool.Close(); return nil })
 	n.worker = worker.New(worker.Options{
 		Node: n.id(), Generation: n.cluster.State().Generation, Source: n.model, Network: n.network, Pool: n.pool,
 		KVFormat: format, Blocks: n.blocks, StepTimeout: stepTimeout,

@@ -27,7 +27,7 @@ together, time to the first token, memory, and the share of this machine's measu
   polynode bench --model synthetic-polylm-1.7b-q4 --json`,
 		Args: exactArgs(0, "no arguments"),
 	}
-	settings := addSettings(cmd, "model", "data", "threads", "kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "log-level")
+	settings := addSettings(cmd, "model", "data", "threads", "network-threads", "lock-weights", "kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "log-level")
 	cmd.Flags().IntVar(&options.Prompt, "prompt", 128, "tokens of each prompt")
 	cmd.Flags().IntVar(&options.Output, "output", 32, "tokens to generate after each")
 	cmd.Flags().IntSliceVar(&options.Batches, "batch", []int{1, 4, 8}, "numbers of sequences to run together")

@@ -24,7 +24,7 @@ type connection struct {
 }
 
 func addConnection(cmd *cobra.Command) *connection {
-	c := &connection{settings: addSettings(cmd, "model", "data", "threads", "kv-format", "kv-memory", "eos", "log-level")}
+	c := &connection{settings: addSettings(cmd, "model", "data", "threads", "network-threads", "lock-weights", "kv-format", "kv-memory", "eos", "log-level")}
 	cmd.Flags().StringVar(&c.url, "url", "", "ask the server at this address instead of running the model here")
 	cmd.Flags().StringVar(&c.key, "key", os.Getenv("POLYNODE_KEY"), "API key for --url (or POLYNODE_KEY)")
 	return c

@@ -27,8 +27,8 @@ or SIGTERM ends it at once.`,
   polynode up --config polynode.yaml`,
 		Args: exactArgs(0, "no arguments"),
 	}
-	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "hosts", "origins", "drain", "threads",
-		"kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "queue", "queue-tokens", "first-token-timeout", "answer-timeout", "eos", "log-level", "log-format")
+	settings := addSettings(cmd, "model", "data", "name", "http", "listen", "api-key", "insecure-no-auth", "hosts", "origins", "drain",
+		"threads", "network-threads", "lock-weights", "kv-format", "kv-memory", "step-tokens", "step-time", "sequences", "queue", "queue-tokens", "first-token-timeout", "answer-timeout", "eos", "log-level", "log-format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()
 		if err != nil {
