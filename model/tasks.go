@@ -68,7 +68,7 @@ func (s *Stage) addAttentionRow(t int) {
 	s.norm(s.layer.norm2, s.residual(t), t, s.layer.up)
 }
 
-// activateColumns is the least number of columns that are worth a part of their own: a quarter of a microsecond.
+// activateColumns is the least number of columns that are worth a part of their own: a third of a microsecond.
 const activateColumns = 512
 
 // activationPieces cuts each row of the FFN's inner layer so that every worker has a part, and returns the number of parts.

@@ -122,6 +122,8 @@ var callsAllowed = Exceptions{
 	"api/guard.go:Server.outermost":               "net/http's own way to end a connection whose answer is half written",
 	"engine/worker/worker.go:Worker.guarded":      "recovered what was no memory fault: hands it on",
 	"kernels/activations.go:Activations.Quantise": "rows outside the buffer: the caller counts them",
+	"kernels/fused.go:Activations.SetGELU":        "columns outside the buffer or not whole blocks: the caller cuts them",
+	"kernels/fused.go:Activations.SetNorm":        "rows outside the buffer: the caller counts them",
 	"kernels/activations.go:Activations.Reset":    "a size below zero: the caller computes it from a checked batch",
 	"kernels/kv.go:KV.Store":                      "a slot outside its block: the caller derives it from a position",
 	"kernels/pool/pool.go:Pool.Run":               "more parts than an int32: the caller computes them from a checked shape",
