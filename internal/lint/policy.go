@@ -5,7 +5,7 @@ import "regexp"
 // importTable is the house, floor by floor: what stands below never knows what stands above. A child may import its parent
 // without being allowed here. ARCHITECTURE.md explains the floors.
 const importTable = `
-7 cmd/polynode         node configs kernels tokenizer # what a verb shows without a node
+7 cmd/polynode         node configs kernels kernels/kernelbench tokenizer # what a verb shows without a node
 
 6 node                 *
 
@@ -28,6 +28,7 @@ const importTable = `
 
 1 transport
 1 shard
+1 kernels/kernelbench  kernels/pool
 
 0 kernels              kernels/internal/avx2 kernels/internal/avx512 kernels/internal/neon
 0 kernels/internal/avx2
