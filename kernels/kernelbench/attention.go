@@ -72,7 +72,7 @@ func (b *bench) attention(row Row, f kernels.KVFormat) (Row, error) {
 		}
 	})
 	rate := rateOf(float64(count*size)/1e9, t.kernel)
-	row.Passes, row.GBs, row.Read = len(t.kernel), &rate, t.share(1)
+	row.Passes, row.GBs, row.Read = len(t.kernel), &rate, t.shareOf(1, 0)
 	return row, nil
 }
 

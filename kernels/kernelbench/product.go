@@ -98,7 +98,7 @@ func (b *bench) gemv(row Row, f kernels.Format) (Row, error) {
 		}
 	})
 	rate := rateOf(float64(count*size)/1e9, t.kernel)
-	row.Passes, row.GBs, row.Read = len(t.kernel), &rate, t.share(1)
+	row.Passes, row.GBs, row.Read = len(t.kernel), &rate, t.shareOf(1, 0)
 	return row, nil
 }
 
@@ -128,7 +128,7 @@ func (b *bench) gemm(row Row, f kernels.Format) (Row, error) {
 	t := b.times(func() { p.run(b, row.Outputs) }, b.peakPass)
 	ops := 2 * float64(row.Outputs) * float64(row.Inputs) * float64(row.Columns)
 	gops, gbs := rateOf(ops/1e9, t.kernel), rateOf(float64(kernels.PackedBytes(f, row.Outputs, row.Inputs))/1e9, t.kernel)
-	row.Passes, row.GOPs, row.GBs, row.Peak = len(t.kernel), &gops, &gbs, t.share(b.peakOps()/ops)
+	row.Passes, row.GOPs, row.GBs, row.Peak = len(t.kernel), &gops, &gbs, t.shareOf(b.peakOps()/ops, b.peak/ops)
 	return row, nil
 }
 

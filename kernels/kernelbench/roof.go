@@ -102,20 +102,29 @@ func (b *bench) read() Rate {
 
 // peaks measures the multiply-adds of every tier, and leaves the kernels on the tier of the options.
 func (b *bench) peaks() (peaks []Peak, err error) {
-	for _, tier := range append(kernels.Tiers(), b.options.Tier) {
-		if err := kernels.Use(tier); err != nil {
+	for _, tier := range kernels.Tiers() {
+		rate, err := b.peakOf(tier)
+		if err != nil {
 			return nil, err
 		}
-		b.peakGo = peakRounds()
-		if len(peaks) < len(kernels.Tiers()) {
-			peaks = append(peaks, Peak{tier.String(), rateOf(b.peakOps()/1e9, b.times(b.peakPass, nil).kernel)})
-		}
+		peaks = append(peaks, Peak{tier.String(), rate})
 	}
-	return peaks, nil
+	rate, err := b.peakOf(b.options.Tier)
+	b.peak = rate.Best * 1e9
+	return peaks, err
 }
 
-// times are the seconds of passes, sorted.
-type times struct{ kernel, roof []float64 }
+// peakOf measures the multiply-adds of a tier, and leaves the kernels on it.
+func (b *bench) peakOf(tier kernels.Tier) (Rate, error) {
+	if err := kernels.Use(tier); err != nil {
+		return Rate{}, err
+	}
+	b.peakGo = peakRounds()
+	return rateOf(b.peakOps()/1e9, b.times(b.peakPass, nil).kernel), nil
+}
+
+// times are the seconds of passes, and of each the roof's in units of the kernel's; all sorted.
+type times struct{ kernel, roof, share []float64 }
 
 // times runs passes of a kernel, each after one of its roof if there is one, until the time is over. The first pass of each is not counted:
 // it touches memory for the first time.
@@ -125,22 +134,25 @@ func (b *bench) times(kernel, roof func()) (t times) {
 		roof()
 	}
 	for end := time.Now().Add(b.options.Time); len(t.kernel) < passesMin || time.Now().Before(end); {
+		least := 0.0
 		if roof != nil {
-			t.roof = append(t.roof, seconds(roof))
+			least = seconds(roof)
 		}
-		t.kernel = append(t.kernel, seconds(kernel))
+		took := seconds(kernel)
+		t.kernel, t.roof, t.share = append(t.kernel, took), append(t.roof, least), append(t.share, least/took)
 	}
 	slices.Sort(t.kernel)
 	slices.Sort(t.roof)
+	slices.Sort(t.share)
 	return t
 }
 
 const passesMin = 3
 
-// share is the kernel's speed in units of its roof's, if the roof does as many times the kernel's work.
-func (t times) share(work float64) *Rate {
-	kernel, roof := rateOf(1, t.kernel), rateOf(work, t.roof)
-	return &Rate{kernel.Best / roof.Best, kernel.Median / roof.Median}
+// shareOf is the kernel's speed in units of its roof's: of the best passes of both, where the roof's is not below least, and the median
+// over pairs of neighbouring passes. A roof's pass does work times the work of a kernel's; least is in kernel's passes a second.
+func (t times) shareOf(work, least float64) *Rate {
+	return &Rate{1 / t.kernel[0] / max(work/t.roof[0], least), t.share[len(t.share)/2] / work}
 }
 
 // rateOf is the work over the least and over the median of sorted seconds.

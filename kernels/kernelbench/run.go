@@ -77,7 +77,8 @@ type bench struct {
 	options Options
 	pool    *pool.Pool
 	buffer  buffer
-	peakGo  int // rounds of PeakMultiplies that take a pass
+	peakGo  int     // rounds of PeakMultiplies that take a pass
+	peak    float64 // operations a second of the best such pass
 }
 
 // Run measures. It calls roofs when it has these and each with every row as it comes, and ends early with ctx's error.
