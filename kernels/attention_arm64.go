@@ -18,6 +18,7 @@ var attentionNEON = attendTier{
 		{16, [kvFormats]valuesFunc{KVF16: neon.ValuesF16x16, KVQ8: neon.ValuesQ8x16, KVF32: neon.ValuesF32x16}},
 	},
 	widen: [kvFormats]widenFunc{KVF16: neon.WidenF16, KVQ8: neon.WidenQ8, KVF32: neon.WidenF32},
+	turn:  [kvFormats]turnFunc{KVF16: neon.TurnF16, KVQ8: neon.TurnQ8, KVF32: neon.TurnF32},
 	dots:  neon.Dots,
 	mix: []mixTile{
 		{4, neon.Mix4x32, neon.Mix4x16}, {2, neon.Mix2x32, neon.Mix2x16}, {1, neon.Mix1x32, neon.Mix1x16},

@@ -28,6 +28,12 @@ func ValuesF16x16(acc *float32, accStride int, p *float32, page *byte, scales *b
 //go:noescape
 func WidenF16(dst *float32, dstStride int, src *byte, scales *byte, srcStride int, count int, dim int)
 
+// TurnF16 sets dst (dim, 16) to element d of the page's key j in row d and column j; vector is the bytes from one key
+// to the next, scales where the first key's scales are. dim is a multiple of 16.
+//
+//go:noescape
+func TurnF16(dst *float32, src *byte, scales *byte, vector int, dim int)
+
 // KeysQ8 sets the 16 scores of a page's keys for each of heads heads, which stand 512 bytes apart in scores, (dim) in
 // q, and one behind the other in page. dim is a multiple of 16.
 //
@@ -53,6 +59,12 @@ func ValuesQ8x16(acc *float32, accStride int, p *float32, page *byte, scales *by
 //
 //go:noescape
 func WidenQ8(dst *float32, dstStride int, src *byte, scales *byte, srcStride int, count int, dim int)
+
+// TurnQ8 sets dst (dim, 16) to element d of the page's key j in row d and column j; vector is the bytes from one key to
+// the next, scales where the first key's scales are. dim is a multiple of 16.
+//
+//go:noescape
+func TurnQ8(dst *float32, src *byte, scales *byte, vector int, dim int)
 
 // KeysF32 sets the 16 scores of a page's keys for each of heads heads, which stand 512 bytes apart in scores, (dim) in
 // q, and one behind the other in page. dim is a multiple of 16.
@@ -80,11 +92,17 @@ func ValuesF32x16(acc *float32, accStride int, p *float32, page *byte, scales *b
 //go:noescape
 func WidenF32(dst *float32, dstStride int, src *byte, scales *byte, srcStride int, count int, dim int)
 
-// Dots sets the scores of 4*tiles query rows (dim) for 4*groups keys (dim); a row of scores is 512 bytes. dim is a
-// multiple of 16.
+// TurnF32 sets dst (dim, 16) to element d of the page's key j in row d and column j; vector is the bytes from one key
+// to the next, scales where the first key's scales are. dim is a multiple of 16.
 //
 //go:noescape
-func Dots(scores *float32, q *float32, keys *float32, dim int, tiles int, groups int, scale float32)
+func TurnF32(dst *float32, src *byte, scales *byte, vector int, dim int)
+
+// Dots sets the scores of 8*tiles query rows (dim) and 16 turned keys (dim, 16); a row of scores is 512 bytes, work
+// 3072. dim is a multiple of 16.
+//
+//go:noescape
+func Dots(scores *float32, q *float32, keys *float32, work *float32, dim int, tiles int, scale float32)
 
 // Mix4x32 adds the products p[r][j]*v[j] to 32 elements of acc for 4 query rows r and the first keys keys, keys+1 for
 // row 1 and so on, but for none more than keys+more; rows are accStride bytes apart in acc and 512 in p.
@@ -129,7 +147,8 @@ func Mix1x16(acc *float32, accStride int, p *float32, v *float32, keys int, more
 //go:noescape
 func Softmax(part *float32, stride int, scores *float32, keys int, step int, rows int)
 
-// Combine joins the parts of blocks key blocks, stride bytes apart, into out (dim), a multiple of 16.
+// Combine joins the parts of blocks key blocks, stride bytes apart, into a row of out (dim), a multiple of 16, for each
+// of rows rows, which stand outStride bytes apart in out and rowStride in parts.
 //
 //go:noescape
-func Combine(out *float32, parts *float32, stride int, blocks int, dim int)
+func Combine(out *float32, outStride int, parts *float32, rowStride int, stride int, blocks int, rows int, dim int)

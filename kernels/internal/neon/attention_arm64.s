@@ -316,6 +316,102 @@ sixteen:
 	BNE vector
 	RET
 
+// func TurnF16(dst *float32, src *byte, scales *byte, vector int, dim int)
+TEXT ·TurnF16(SB), NOSPLIT, $0-40
+	MOVD dst+0(FP), R0
+	MOVD src+8(FP), R1
+	MOVD scales+16(FP), R2
+	MOVD vector+24(FP), R3
+	MOVD dim+32(FP), R4
+	MOVD ZR, R15
+
+sixteen:
+	MOVD R1, R10
+	MOVD $4, R6
+
+keys:
+	FLDPQ 0(R10), (F1, F3)
+	WORD $0x0e217820 // fcvtl v0.4s, v1.4h
+	WORD $0x4e217821 // fcvtl2 v1.4s, v1.8h
+	WORD $0x0e217862 // fcvtl v2.4s, v3.4h
+	WORD $0x4e217863 // fcvtl2 v3.4s, v3.8h
+	ADD R3, R10
+	FLDPQ 0(R10), (F5, F7)
+	WORD $0x0e2178a4 // fcvtl v4.4s, v5.4h
+	WORD $0x4e2178a5 // fcvtl2 v5.4s, v5.8h
+	WORD $0x0e2178e6 // fcvtl v6.4s, v7.4h
+	WORD $0x4e2178e7 // fcvtl2 v7.4s, v7.8h
+	ADD R3, R10
+	FLDPQ 0(R10), (F9, F11)
+	WORD $0x0e217928 // fcvtl v8.4s, v9.4h
+	WORD $0x4e217929 // fcvtl2 v9.4s, v9.8h
+	WORD $0x0e21796a // fcvtl v10.4s, v11.4h
+	WORD $0x4e21796b // fcvtl2 v11.4s, v11.8h
+	ADD R3, R10
+	FLDPQ 0(R10), (F13, F15)
+	WORD $0x0e2179ac // fcvtl v12.4s, v13.4h
+	WORD $0x4e2179ad // fcvtl2 v13.4s, v13.8h
+	WORD $0x0e2179ee // fcvtl v14.4s, v15.4h
+	WORD $0x4e2179ef // fcvtl2 v15.4s, v15.8h
+	ADD R3, R10
+	WORD $0x4e843814 // zip1 v20.4s, v0.4s, v4.4s
+	WORD $0x4e8c3915 // zip1 v21.4s, v8.4s, v12.4s
+	WORD $0x4e847816 // zip2 v22.4s, v0.4s, v4.4s
+	WORD $0x4e8c7917 // zip2 v23.4s, v8.4s, v12.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 0(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 64(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 128(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 192(R0)
+	WORD $0x4e853834 // zip1 v20.4s, v1.4s, v5.4s
+	WORD $0x4e8d3935 // zip1 v21.4s, v9.4s, v13.4s
+	WORD $0x4e857836 // zip2 v22.4s, v1.4s, v5.4s
+	WORD $0x4e8d7937 // zip2 v23.4s, v9.4s, v13.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 256(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 320(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 384(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 448(R0)
+	WORD $0x4e863854 // zip1 v20.4s, v2.4s, v6.4s
+	WORD $0x4e8e3955 // zip1 v21.4s, v10.4s, v14.4s
+	WORD $0x4e867856 // zip2 v22.4s, v2.4s, v6.4s
+	WORD $0x4e8e7957 // zip2 v23.4s, v10.4s, v14.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 512(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 576(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 640(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 704(R0)
+	WORD $0x4e873874 // zip1 v20.4s, v3.4s, v7.4s
+	WORD $0x4e8f3975 // zip1 v21.4s, v11.4s, v15.4s
+	WORD $0x4e877876 // zip2 v22.4s, v3.4s, v7.4s
+	WORD $0x4e8f7977 // zip2 v23.4s, v11.4s, v15.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 768(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 832(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 896(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 960(R0)
+	ADD $16, R0
+	SUBS $1, R6
+	BNE keys
+	ADD $960, R0
+	ADD $32, R1
+	ADD $16, R15
+	CMP R4, R15
+	BLT sixteen
+	RET
+
 // func KeysQ8(scores *float32, q *float32, page *byte, heads int, dim int, scale float32)
 TEXT ·KeysQ8(SB), NOSPLIT, $0-44
 	MOVD scores+0(FP), R0
@@ -764,6 +860,160 @@ sixteen:
 	BNE vector
 	RET
 
+// func TurnQ8(dst *float32, src *byte, scales *byte, vector int, dim int)
+TEXT ·TurnQ8(SB), NOSPLIT, $0-40
+	MOVD dst+0(FP), R0
+	MOVD src+8(FP), R1
+	MOVD scales+16(FP), R2
+	MOVD vector+24(FP), R3
+	MOVD dim+32(FP), R4
+	MOVD ZR, R15
+
+sixteen:
+	MOVD R1, R10
+	LSR $5, R15, R16
+	ADD R16<<1, R2, R11
+	MOVD $4, R6
+
+keys:
+	MOVHU (R11), R7
+	FMOVS R7, F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	ADD R3, R11
+	FMOVQ 0(R10), F3
+	WORD $0x0f08a461 // sxtl v1.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a420 // sxtl v0.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a462 // sxtl v2.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f909000 // fmul v0.4s, v0.4s, v16.s[0]
+	WORD $0x4f909021 // fmul v1.4s, v1.4s, v16.s[0]
+	WORD $0x4f909042 // fmul v2.4s, v2.4s, v16.s[0]
+	WORD $0x4f909063 // fmul v3.4s, v3.4s, v16.s[0]
+	ADD R3, R10
+	MOVHU (R11), R7
+	FMOVS R7, F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	ADD R3, R11
+	FMOVQ 0(R10), F7
+	WORD $0x0f08a4e5 // sxtl v5.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a4a4 // sxtl v4.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a4e6 // sxtl v6.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f919084 // fmul v4.4s, v4.4s, v17.s[0]
+	WORD $0x4f9190a5 // fmul v5.4s, v5.4s, v17.s[0]
+	WORD $0x4f9190c6 // fmul v6.4s, v6.4s, v17.s[0]
+	WORD $0x4f9190e7 // fmul v7.4s, v7.4s, v17.s[0]
+	ADD R3, R10
+	MOVHU (R11), R7
+	FMOVS R7, F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	ADD R3, R11
+	FMOVQ 0(R10), F11
+	WORD $0x0f08a569 // sxtl v9.8h, v11.8b
+	WORD $0x4f08a56b // sxtl2 v11.8h, v11.16b
+	WORD $0x0f10a528 // sxtl v8.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a56a // sxtl v10.4s, v11.4h
+	WORD $0x4f10a56b // sxtl2 v11.4s, v11.8h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	ADD R3, R10
+	MOVHU (R11), R7
+	FMOVS R7, F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	ADD R3, R11
+	FMOVQ 0(R10), F15
+	WORD $0x0f08a5ed // sxtl v13.8h, v15.8b
+	WORD $0x4f08a5ef // sxtl2 v15.8h, v15.16b
+	WORD $0x0f10a5ac // sxtl v12.4s, v13.4h
+	WORD $0x4f10a5ad // sxtl2 v13.4s, v13.8h
+	WORD $0x0f10a5ee // sxtl v14.4s, v15.4h
+	WORD $0x4f10a5ef // sxtl2 v15.4s, v15.8h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f91918c // fmul v12.4s, v12.4s, v17.s[0]
+	WORD $0x4f9191ad // fmul v13.4s, v13.4s, v17.s[0]
+	WORD $0x4f9191ce // fmul v14.4s, v14.4s, v17.s[0]
+	WORD $0x4f9191ef // fmul v15.4s, v15.4s, v17.s[0]
+	ADD R3, R10
+	WORD $0x4e843814 // zip1 v20.4s, v0.4s, v4.4s
+	WORD $0x4e8c3915 // zip1 v21.4s, v8.4s, v12.4s
+	WORD $0x4e847816 // zip2 v22.4s, v0.4s, v4.4s
+	WORD $0x4e8c7917 // zip2 v23.4s, v8.4s, v12.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 0(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 64(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 128(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 192(R0)
+	WORD $0x4e853834 // zip1 v20.4s, v1.4s, v5.4s
+	WORD $0x4e8d3935 // zip1 v21.4s, v9.4s, v13.4s
+	WORD $0x4e857836 // zip2 v22.4s, v1.4s, v5.4s
+	WORD $0x4e8d7937 // zip2 v23.4s, v9.4s, v13.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 256(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 320(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 384(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 448(R0)
+	WORD $0x4e863854 // zip1 v20.4s, v2.4s, v6.4s
+	WORD $0x4e8e3955 // zip1 v21.4s, v10.4s, v14.4s
+	WORD $0x4e867856 // zip2 v22.4s, v2.4s, v6.4s
+	WORD $0x4e8e7957 // zip2 v23.4s, v10.4s, v14.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 512(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 576(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 640(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 704(R0)
+	WORD $0x4e873874 // zip1 v20.4s, v3.4s, v7.4s
+	WORD $0x4e8f3975 // zip1 v21.4s, v11.4s, v15.4s
+	WORD $0x4e877876 // zip2 v22.4s, v3.4s, v7.4s
+	WORD $0x4e8f7977 // zip2 v23.4s, v11.4s, v15.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 768(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 832(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 896(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 960(R0)
+	ADD $16, R0
+	SUBS $1, R6
+	BNE keys
+	ADD $960, R0
+	ADD $16, R1
+	ADD $16, R15
+	CMP R4, R15
+	BLT sixteen
+	RET
+
 // func KeysF32(scores *float32, q *float32, page *byte, heads int, dim int, scale float32)
 TEXT ·KeysF32(SB), NOSPLIT, $0-44
 	MOVD scores+0(FP), R0
@@ -1048,29 +1298,116 @@ sixteen:
 	BNE vector
 	RET
 
-// func Dots(scores *float32, q *float32, keys *float32, dim int, tiles int, groups int, scale float32)
+// func TurnF32(dst *float32, src *byte, scales *byte, vector int, dim int)
+TEXT ·TurnF32(SB), NOSPLIT, $0-40
+	MOVD dst+0(FP), R0
+	MOVD src+8(FP), R1
+	MOVD scales+16(FP), R2
+	MOVD vector+24(FP), R3
+	MOVD dim+32(FP), R4
+	MOVD ZR, R15
+
+sixteen:
+	MOVD R1, R10
+	MOVD $4, R6
+
+keys:
+	FLDPQ 0(R10), (F0, F1)
+	FLDPQ 32(R10), (F2, F3)
+	ADD R3, R10
+	FLDPQ 0(R10), (F4, F5)
+	FLDPQ 32(R10), (F6, F7)
+	ADD R3, R10
+	FLDPQ 0(R10), (F8, F9)
+	FLDPQ 32(R10), (F10, F11)
+	ADD R3, R10
+	FLDPQ 0(R10), (F12, F13)
+	FLDPQ 32(R10), (F14, F15)
+	ADD R3, R10
+	WORD $0x4e843814 // zip1 v20.4s, v0.4s, v4.4s
+	WORD $0x4e8c3915 // zip1 v21.4s, v8.4s, v12.4s
+	WORD $0x4e847816 // zip2 v22.4s, v0.4s, v4.4s
+	WORD $0x4e8c7917 // zip2 v23.4s, v8.4s, v12.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 0(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 64(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 128(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 192(R0)
+	WORD $0x4e853834 // zip1 v20.4s, v1.4s, v5.4s
+	WORD $0x4e8d3935 // zip1 v21.4s, v9.4s, v13.4s
+	WORD $0x4e857836 // zip2 v22.4s, v1.4s, v5.4s
+	WORD $0x4e8d7937 // zip2 v23.4s, v9.4s, v13.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 256(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 320(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 384(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 448(R0)
+	WORD $0x4e863854 // zip1 v20.4s, v2.4s, v6.4s
+	WORD $0x4e8e3955 // zip1 v21.4s, v10.4s, v14.4s
+	WORD $0x4e867856 // zip2 v22.4s, v2.4s, v6.4s
+	WORD $0x4e8e7957 // zip2 v23.4s, v10.4s, v14.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 512(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 576(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 640(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 704(R0)
+	WORD $0x4e873874 // zip1 v20.4s, v3.4s, v7.4s
+	WORD $0x4e8f3975 // zip1 v21.4s, v11.4s, v15.4s
+	WORD $0x4e877876 // zip2 v22.4s, v3.4s, v7.4s
+	WORD $0x4e8f7977 // zip2 v23.4s, v11.4s, v15.4s
+	WORD $0x4ed53a98 // zip1 v24.2d, v20.2d, v21.2d
+	FMOVQ F24, 768(R0)
+	WORD $0x4ed57a99 // zip2 v25.2d, v20.2d, v21.2d
+	FMOVQ F25, 832(R0)
+	WORD $0x4ed73ada // zip1 v26.2d, v22.2d, v23.2d
+	FMOVQ F26, 896(R0)
+	WORD $0x4ed77adb // zip2 v27.2d, v22.2d, v23.2d
+	FMOVQ F27, 960(R0)
+	ADD $16, R0
+	SUBS $1, R6
+	BNE keys
+	ADD $960, R0
+	ADD $64, R1
+	ADD $16, R15
+	CMP R4, R15
+	BLT sixteen
+	RET
+
+// func Dots(scores *float32, q *float32, keys *float32, work *float32, dim int, tiles int, scale float32)
 TEXT ·Dots(SB), NOSPLIT, $0-52
 	MOVD scores+0(FP), R0
 	MOVD q+8(FP), R1
 	MOVD keys+16(FP), R2
-	MOVD dim+24(FP), R3
-	MOVD tiles+32(FP), R4
-	MOVD groups+40(FP), R5
+	MOVD work+24(FP), R3
+	MOVD dim+32(FP), R4
+	MOVD tiles+40(FP), R5
 	MOVWU scale+48(FP), R16
 	WORD $0x4e040e1e // dup v30.4s, w16
-	LSL $1, R4
-	LSL $2, R3, R6
+	LSL $1, R5
+	LSL $2, R4, R6
 
 rows:
-	LSL $1, R5, R8
-	MOVD R0, R9
-	MOVD R2, R12
+	MOVD $4, R7
+	MOVD R1, R8
+	MOVD R2, R9
+	MOVD R3, R16
 
-keys:
-	MOVD R1, R10
+lane:
+	ADD $0, R8, R10
 	ADD R6, R10, R11
+	ADD R6, R11, R12
 	ADD R6, R12, R13
-	MOVD R3, R15
+	ADD $0, R9, R14
+	MOVD R4, R15
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
 	WORD $0x6f00e402 // movi v2.2d, #0
@@ -1088,83 +1425,464 @@ keys:
 	WORD $0x6f00e40e // movi v14.2d, #0
 	WORD $0x6f00e40f // movi v15.2d, #0
 
-sixteen:
-	FLDPQ 0(R10), (F16, F17)
-	FLDPQ 0(R12), (F20, F21)
-	FLDPQ 0(R11), (F18, F19)
-	FLDPQ 0(R13), (F22, F23)
-	WORD $0x6e34de18 // fmul v24.4s, v16.4s, v20.4s
+sum0:
+	FLDPQ 0(R14), (F16, F17)
+	FLDPQ 32(R14), (F18, F19)
+	FMOVS.P 64(R10), F20
+	FMOVS.P 64(R11), F21
+	FMOVS.P 64(R12), F22
+	FMOVS.P 64(R13), F23
+	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x6e36de19 // fmul v25.4s, v16.4s, v22.4s
-	WORD $0x4e39d484 // fadd v4.4s, v4.4s, v25.4s
-	WORD $0x6e34de5a // fmul v26.4s, v18.4s, v20.4s
-	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
-	WORD $0x6e36de5b // fmul v27.4s, v18.4s, v22.4s
-	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
-	WORD $0x6e35de38 // fmul v24.4s, v17.4s, v21.4s
-	WORD $0x4e38d421 // fadd v1.4s, v1.4s, v24.4s
-	WORD $0x6e37de39 // fmul v25.4s, v17.4s, v23.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x6e35de7a // fmul v26.4s, v19.4s, v21.4s
-	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
-	WORD $0x6e37de7b // fmul v27.4s, v19.4s, v23.4s
-	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	FLDPQ 32(R10), (F16, F17)
-	FLDPQ 32(R12), (F20, F21)
-	FLDPQ 32(R11), (F18, F19)
-	FLDPQ 32(R13), (F22, F23)
-	WORD $0x6e34de18 // fmul v24.4s, v16.4s, v20.4s
-	WORD $0x4e38d442 // fadd v2.4s, v2.4s, v24.4s
-	WORD $0x6e36de19 // fmul v25.4s, v16.4s, v22.4s
-	WORD $0x4e39d4c6 // fadd v6.4s, v6.4s, v25.4s
-	WORD $0x6e34de5a // fmul v26.4s, v18.4s, v20.4s
-	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	WORD $0x6e36de5b // fmul v27.4s, v18.4s, v22.4s
-	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
-	WORD $0x6e35de38 // fmul v24.4s, v17.4s, v21.4s
-	WORD $0x4e38d463 // fadd v3.4s, v3.4s, v24.4s
-	WORD $0x6e37de39 // fmul v25.4s, v17.4s, v23.4s
+	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4f94925a // fmul v26.4s, v18.4s, v20.s[0]
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4f94927b // fmul v27.4s, v19.4s, v20.s[0]
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4f95921c // fmul v28.4s, v16.4s, v21.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f95923d // fmul v29.4s, v17.4s, v21.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f959258 // fmul v24.4s, v18.4s, v21.s[0]
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	WORD $0x4f959279 // fmul v25.4s, v19.4s, v21.s[0]
 	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
-	WORD $0x6e35de7a // fmul v26.4s, v19.4s, v21.4s
-	WORD $0x4e3ad56b // fadd v11.4s, v11.4s, v26.4s
-	WORD $0x6e37de7b // fmul v27.4s, v19.4s, v23.4s
+	WORD $0x4f96921a // fmul v26.4s, v16.4s, v22.s[0]
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0x4f96923b // fmul v27.4s, v17.4s, v22.s[0]
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0x4f96925c // fmul v28.4s, v18.4s, v22.s[0]
+	WORD $0x4e3cd54a // fadd v10.4s, v10.4s, v28.4s
+	WORD $0x4f96927d // fmul v29.4s, v19.4s, v22.s[0]
+	WORD $0x4e3dd56b // fadd v11.4s, v11.4s, v29.4s
+	WORD $0x4f979218 // fmul v24.4s, v16.4s, v23.s[0]
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4f979239 // fmul v25.4s, v17.4s, v23.s[0]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4f97925a // fmul v26.4s, v18.4s, v23.s[0]
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4f97927b // fmul v27.4s, v19.4s, v23.s[0]
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	ADD $64, R10
-	ADD $64, R11
-	ADD $64, R12
-	ADD $64, R13
+	ADD $1024, R14
 	SUBS $16, R15
-	BNE sixteen
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
-	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
-	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
-	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
-	WORD $0x4e2fd5ad // fadd v13.4s, v13.4s, v15.4s
-	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
-	WORD $0x4ec43811 // zip1 v17.2d, v0.2d, v4.2d
-	WORD $0x4ec47800 // zip2 v0.2d, v0.2d, v4.2d
-	WORD $0x4e20d631 // fadd v17.4s, v17.4s, v0.4s
-	WORD $0x4ecc3912 // zip1 v18.2d, v8.2d, v12.2d
-	WORD $0x4ecc7908 // zip2 v8.2d, v8.2d, v12.2d
-	WORD $0x4e28d652 // fadd v18.4s, v18.4s, v8.4s
-	WORD $0x6e32d630 // faddp v16.4s, v17.4s, v18.4s
-	WORD $0x6e3ede10 // fmul v16.4s, v16.4s, v30.4s
-	WORD $0x4e180611 // dup v17.2d, v16.d[1]
-	FMOVD F16, (R9)
-	FMOVD F17, 512(R9)
-	ADD $8, R9
-	MOVD R13, R12
-	SUBS $1, R8
-	BNE keys
-	ADD $1024, R0
-	ADD R6<<1, R1
-	SUBS $1, R4
+	BNE sum0
+	FSTPQ (F0, F1), 0(R16)
+	FSTPQ (F2, F3), 32(R16)
+	FSTPQ (F4, F5), 64(R16)
+	FSTPQ (F6, F7), 96(R16)
+	FSTPQ (F8, F9), 128(R16)
+	FSTPQ (F10, F11), 160(R16)
+	FSTPQ (F12, F13), 192(R16)
+	FSTPQ (F14, F15), 224(R16)
+	ADD $32, R8, R10
+	ADD R6, R10, R11
+	ADD R6, R11, R12
+	ADD R6, R12, R13
+	ADD $512, R9, R14
+	MOVD R4, R15
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+
+sum8:
+	FLDPQ 0(R14), (F16, F17)
+	FLDPQ 32(R14), (F18, F19)
+	FMOVS.P 64(R10), F20
+	FMOVS.P 64(R11), F21
+	FMOVS.P 64(R12), F22
+	FMOVS.P 64(R13), F23
+	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4f94925a // fmul v26.4s, v18.4s, v20.s[0]
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4f94927b // fmul v27.4s, v19.4s, v20.s[0]
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4f95921c // fmul v28.4s, v16.4s, v21.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f95923d // fmul v29.4s, v17.4s, v21.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f959258 // fmul v24.4s, v18.4s, v21.s[0]
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	WORD $0x4f959279 // fmul v25.4s, v19.4s, v21.s[0]
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x4f96921a // fmul v26.4s, v16.4s, v22.s[0]
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0x4f96923b // fmul v27.4s, v17.4s, v22.s[0]
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0x4f96925c // fmul v28.4s, v18.4s, v22.s[0]
+	WORD $0x4e3cd54a // fadd v10.4s, v10.4s, v28.4s
+	WORD $0x4f96927d // fmul v29.4s, v19.4s, v22.s[0]
+	WORD $0x4e3dd56b // fadd v11.4s, v11.4s, v29.4s
+	WORD $0x4f979218 // fmul v24.4s, v16.4s, v23.s[0]
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4f979239 // fmul v25.4s, v17.4s, v23.s[0]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4f97925a // fmul v26.4s, v18.4s, v23.s[0]
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4f97927b // fmul v27.4s, v19.4s, v23.s[0]
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	ADD $1024, R14
+	SUBS $16, R15
+	BNE sum8
+	FLDPQ 0(R16), (F16, F17)
+	FLDPQ 32(R16), (F18, F19)
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	FLDPQ 64(R16), (F16, F17)
+	FLDPQ 96(R16), (F18, F19)
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	FLDPQ 128(R16), (F16, F17)
+	FLDPQ 160(R16), (F18, F19)
+	WORD $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
+	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	FLDPQ 192(R16), (F16, F17)
+	FLDPQ 224(R16), (F18, F19)
+	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
+	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
+	FSTPQ (F0, F1), 0(R16)
+	FSTPQ (F2, F3), 32(R16)
+	FSTPQ (F4, F5), 64(R16)
+	FSTPQ (F6, F7), 96(R16)
+	FSTPQ (F8, F9), 128(R16)
+	FSTPQ (F10, F11), 160(R16)
+	FSTPQ (F12, F13), 192(R16)
+	FSTPQ (F14, F15), 224(R16)
+	ADD $16, R8, R10
+	ADD R6, R10, R11
+	ADD R6, R11, R12
+	ADD R6, R12, R13
+	ADD $256, R9, R14
+	MOVD R4, R15
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+
+sum4:
+	FLDPQ 0(R14), (F16, F17)
+	FLDPQ 32(R14), (F18, F19)
+	FMOVS.P 64(R10), F20
+	FMOVS.P 64(R11), F21
+	FMOVS.P 64(R12), F22
+	FMOVS.P 64(R13), F23
+	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4f94925a // fmul v26.4s, v18.4s, v20.s[0]
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4f94927b // fmul v27.4s, v19.4s, v20.s[0]
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4f95921c // fmul v28.4s, v16.4s, v21.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f95923d // fmul v29.4s, v17.4s, v21.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f959258 // fmul v24.4s, v18.4s, v21.s[0]
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	WORD $0x4f959279 // fmul v25.4s, v19.4s, v21.s[0]
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x4f96921a // fmul v26.4s, v16.4s, v22.s[0]
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0x4f96923b // fmul v27.4s, v17.4s, v22.s[0]
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0x4f96925c // fmul v28.4s, v18.4s, v22.s[0]
+	WORD $0x4e3cd54a // fadd v10.4s, v10.4s, v28.4s
+	WORD $0x4f96927d // fmul v29.4s, v19.4s, v22.s[0]
+	WORD $0x4e3dd56b // fadd v11.4s, v11.4s, v29.4s
+	WORD $0x4f979218 // fmul v24.4s, v16.4s, v23.s[0]
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4f979239 // fmul v25.4s, v17.4s, v23.s[0]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4f97925a // fmul v26.4s, v18.4s, v23.s[0]
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4f97927b // fmul v27.4s, v19.4s, v23.s[0]
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	ADD $1024, R14
+	SUBS $16, R15
+	BNE sum4
+	ADD $1024, R3, R17
+	FSTPQ (F0, F1), 0(R17)
+	FSTPQ (F2, F3), 32(R17)
+	FSTPQ (F4, F5), 64(R17)
+	FSTPQ (F6, F7), 96(R17)
+	FSTPQ (F8, F9), 128(R17)
+	FSTPQ (F10, F11), 160(R17)
+	FSTPQ (F12, F13), 192(R17)
+	FSTPQ (F14, F15), 224(R17)
+	ADD $48, R8, R10
+	ADD R6, R10, R11
+	ADD R6, R11, R12
+	ADD R6, R12, R13
+	ADD $768, R9, R14
+	MOVD R4, R15
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+
+sum12:
+	FLDPQ 0(R14), (F16, F17)
+	FLDPQ 32(R14), (F18, F19)
+	FMOVS.P 64(R10), F20
+	FMOVS.P 64(R11), F21
+	FMOVS.P 64(R12), F22
+	FMOVS.P 64(R13), F23
+	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4f94925a // fmul v26.4s, v18.4s, v20.s[0]
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4f94927b // fmul v27.4s, v19.4s, v20.s[0]
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4f95921c // fmul v28.4s, v16.4s, v21.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f95923d // fmul v29.4s, v17.4s, v21.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f959258 // fmul v24.4s, v18.4s, v21.s[0]
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	WORD $0x4f959279 // fmul v25.4s, v19.4s, v21.s[0]
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x4f96921a // fmul v26.4s, v16.4s, v22.s[0]
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0x4f96923b // fmul v27.4s, v17.4s, v22.s[0]
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0x4f96925c // fmul v28.4s, v18.4s, v22.s[0]
+	WORD $0x4e3cd54a // fadd v10.4s, v10.4s, v28.4s
+	WORD $0x4f96927d // fmul v29.4s, v19.4s, v22.s[0]
+	WORD $0x4e3dd56b // fadd v11.4s, v11.4s, v29.4s
+	WORD $0x4f979218 // fmul v24.4s, v16.4s, v23.s[0]
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4f979239 // fmul v25.4s, v17.4s, v23.s[0]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4f97925a // fmul v26.4s, v18.4s, v23.s[0]
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4f97927b // fmul v27.4s, v19.4s, v23.s[0]
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	ADD $1024, R14
+	SUBS $16, R15
+	BNE sum12
+	FLDPQ 0(R17), (F16, F17)
+	FLDPQ 32(R17), (F18, F19)
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	FLDPQ 64(R17), (F16, F17)
+	FLDPQ 96(R17), (F18, F19)
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	FLDPQ 128(R17), (F16, F17)
+	FLDPQ 160(R17), (F18, F19)
+	WORD $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
+	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	FLDPQ 192(R17), (F16, F17)
+	FLDPQ 224(R17), (F18, F19)
+	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
+	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
+	FLDPQ 0(R16), (F16, F17)
+	FLDPQ 32(R16), (F18, F19)
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	FLDPQ 64(R16), (F16, F17)
+	FLDPQ 96(R16), (F18, F19)
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	FLDPQ 128(R16), (F16, F17)
+	FLDPQ 160(R16), (F18, F19)
+	WORD $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
+	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	FLDPQ 192(R16), (F16, F17)
+	FLDPQ 224(R16), (F18, F19)
+	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
+	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
+	FSTPQ (F0, F1), 0(R16)
+	FSTPQ (F2, F3), 32(R16)
+	FSTPQ (F4, F5), 64(R16)
+	FSTPQ (F6, F7), 96(R16)
+	FSTPQ (F8, F9), 128(R16)
+	FSTPQ (F10, F11), 160(R16)
+	FSTPQ (F12, F13), 192(R16)
+	FSTPQ (F14, F15), 224(R16)
+	ADD $4, R8
+	ADD $64, R9
+	ADD $256, R16
+	SUBS $1, R7
+	BNE lane
+	FLDPQ 0(R3), (F0, F1)
+	FLDPQ 32(R3), (F2, F3)
+	FLDPQ 256(R3), (F4, F5)
+	FLDPQ 288(R3), (F6, F7)
+	FLDPQ 512(R3), (F8, F9)
+	FLDPQ 544(R3), (F10, F11)
+	FLDPQ 768(R3), (F12, F13)
+	FLDPQ 800(R3), (F14, F15)
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x6e3edc00 // fmul v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x6e3edc42 // fmul v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x6e3edc63 // fmul v3.4s, v3.4s, v30.4s
+	FSTPQ (F0, F1), 0(R0)
+	FSTPQ (F2, F3), 32(R0)
+	FLDPQ 64(R3), (F0, F1)
+	FLDPQ 96(R3), (F2, F3)
+	FLDPQ 320(R3), (F4, F5)
+	FLDPQ 352(R3), (F6, F7)
+	FLDPQ 576(R3), (F8, F9)
+	FLDPQ 608(R3), (F10, F11)
+	FLDPQ 832(R3), (F12, F13)
+	FLDPQ 864(R3), (F14, F15)
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x6e3edc00 // fmul v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x6e3edc42 // fmul v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x6e3edc63 // fmul v3.4s, v3.4s, v30.4s
+	FSTPQ (F0, F1), 512(R0)
+	FSTPQ (F2, F3), 544(R0)
+	FLDPQ 128(R3), (F0, F1)
+	FLDPQ 160(R3), (F2, F3)
+	FLDPQ 384(R3), (F4, F5)
+	FLDPQ 416(R3), (F6, F7)
+	FLDPQ 640(R3), (F8, F9)
+	FLDPQ 672(R3), (F10, F11)
+	FLDPQ 896(R3), (F12, F13)
+	FLDPQ 928(R3), (F14, F15)
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x6e3edc00 // fmul v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x6e3edc42 // fmul v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x6e3edc63 // fmul v3.4s, v3.4s, v30.4s
+	FMOVQ F0, 1024(R0)
+	FMOVQ F1, 1040(R0)
+	FMOVQ F2, 1056(R0)
+	FMOVQ F3, 1072(R0)
+	FLDPQ 192(R3), (F0, F1)
+	FLDPQ 224(R3), (F2, F3)
+	FLDPQ 448(R3), (F4, F5)
+	FLDPQ 480(R3), (F6, F7)
+	FLDPQ 704(R3), (F8, F9)
+	FLDPQ 736(R3), (F10, F11)
+	FLDPQ 960(R3), (F12, F13)
+	FLDPQ 992(R3), (F14, F15)
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x6e3edc00 // fmul v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x6e3edc21 // fmul v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x6e3edc42 // fmul v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	WORD $0x6e3edc63 // fmul v3.4s, v3.4s, v30.4s
+	FMOVQ F0, 1536(R0)
+	FMOVQ F1, 1552(R0)
+	FMOVQ F2, 1568(R0)
+	FMOVQ F3, 1584(R0)
+	ADD $2048, R0
+	ADD R6<<2, R1
+	SUBS $1, R5
 	BNE rows
 	RET
 
@@ -2172,13 +2890,16 @@ exp:
 	BNE row
 	RET
 
-// func Combine(out *float32, parts *float32, stride int, blocks int, dim int)
-TEXT ·Combine(SB), NOSPLIT, $0-40
-	MOVD out+0(FP), R0
-	MOVD parts+8(FP), R1
-	MOVD stride+16(FP), R2
-	MOVD blocks+24(FP), R3
-	MOVD dim+32(FP), R4
+// func Combine(out *float32, outStride int, parts *float32, rowStride int, stride int, blocks int, rows int, dim int)
+TEXT ·Combine(SB), NOSPLIT, $0-64
+	MOVD out+0(FP), R20
+	MOVD outStride+8(FP), R21
+	MOVD parts+16(FP), R22
+	MOVD rowStride+24(FP), R23
+	MOVD stride+32(FP), R2
+	MOVD blocks+40(FP), R24
+	MOVD rows+48(FP), R25
+	MOVD dim+56(FP), R4
 	MOVD $0x42b17217, R16
 	WORD $0x4e040e10 // dup v16.4s, w16
 	MOVD $0xc2aeac4f, R16
@@ -2207,6 +2928,11 @@ TEXT ·Combine(SB), NOSPLIT, $0-40
 	WORD $0x4e040e1c // dup v28.4s, w16
 	MOVD $0x3f000000, R16
 	WORD $0x4e040e1d // dup v29.4s, w16
+
+row:
+	MOVD R20, R0
+	MOVD R22, R1
+	MOVD R24, R3
 	MOVD $0xff800000, R16
 	WORD $0x4e040e0a // dup v10.4s, w16
 	MOVD R1, R5
@@ -2288,8 +3014,8 @@ weigh:
 	WORD $0x4e23d4e7 // fadd v7.4s, v7.4s, v3.4s
 	FSTPQ (F4, F5), 0(R5)
 	FSTPQ (F6, F7), 32(R5)
-	ADD $64, R5
 	ADD $64, R6
+	ADD $64, R5
 	SUBS $16, R9
 	BNE weigh
 	ADD R2, R1
@@ -2310,4 +3036,8 @@ divide:
 	ADD $64, R0
 	SUBS $16, R9
 	BNE divide
+	ADD R21, R20
+	ADD R23, R22
+	SUBS $1, R25
+	BNE row
 	RET

@@ -15,8 +15,9 @@ func attention() *File {
 		values(file, f, 64)
 		values(file, f, 16)
 		widen(file, f)
+		turn(file, f)
 	}
-	dots4(file)
+	scoreDots(file)
 	for _, rows := range []int{4, 2, 1} {
 		mix(file, rows, 32)
 		mix(file, rows, 16)

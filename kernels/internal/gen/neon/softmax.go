@@ -106,12 +106,28 @@ func padScores(fn *Func) {
 	fn.I("BNE pad")
 }
 
+// combine gives a row's weights and sums one register each, all lanes alike, and keeps the output in memory between the blocks.
 func combine(file *File) {
-	fn := expOf{file.Func("Combine", "joins the parts of blocks key blocks, stride bytes apart, into out (dim), a multiple of 16.",
-		[]string{"out *float32", "parts *float32", "stride int", "blocks int", "dim int"})}
-	fn.Args("out R0", "parts R1", "stride R2", "blocks R3", "dim R4")
-	const m, sum = 10, 11
+	fn := expOf{file.Func("Combine", `joins the parts of blocks key blocks, stride bytes apart, into a row of out (dim), a multiple of 16, for each of
+		rows rows, which stand outStride bytes apart in out and rowStride in parts.`,
+		[]string{"out *float32", "outStride int", "parts *float32", "rowStride int", "stride int", "blocks int", "rows int", "dim int"})}
+	fn.Args("out R20", "outStride R21", "parts R22", "rowStride R23", "stride R2", "blocks R24", "rows R25", "dim R4")
 	fn.constants()
+	fn.Label("row")
+	fn.I("MOVD R20, R0")
+	fn.I("MOVD R22, R1")
+	fn.I("MOVD R24, R3")
+	combineRow(fn)
+	fn.I("ADD R21, R20")
+	fn.I("ADD R23, R22")
+	fn.I("SUBS $1, R25")
+	fn.I("BNE row")
+	fn.Return()
+}
+
+// combineRow joins the R3 parts at R1, R2 bytes apart, into the R4 elements at R0.
+func combineRow(fn expOf) {
+	const m, sum = 10, 11
 	set(fn.Func, m, float32(math.Inf(-1)))
 	fn.I("MOVD R1, R5")
 	fn.I("MOVD R3, R9")
@@ -127,11 +143,7 @@ func combine(file *File) {
 	}
 	fn.I("MOVD R0, R5")
 	fn.I("MOVD R4, R9")
-	fn.Label("clear")
-	fn.StoreQ("R5", 0, run(4, 4)...)
-	fn.I("ADD $64, R5")
-	fn.I("SUBS $16, R9")
-	fn.I("BNE clear")
+	loop(fn.Func, "clear", 16, func() { fn.StoreQ("R5", 0, run(4, 4)...) }, map[string]int{"R5": 4})
 
 	fn.Label("block")
 	fn.I("FMOVS (R1), F0")
@@ -143,18 +155,16 @@ func combine(file *File) {
 	fn.I("ADD $8, R1, R6")
 	fn.I("MOVD R0, R5")
 	fn.I("MOVD R4, R9")
-	fn.Label("weigh")
-	fn.LoadQ("R6", 0, run(0, 4)...)
-	fn.LoadQ("R5", 0, run(4, 4)...)
-	for v := range 4 {
-		fn.V(FMULI, v, v, 12, 0)
-		fn.V(FADD, 4+v, 4+v, v)
-	}
-	fn.StoreQ("R5", 0, run(4, 4)...)
-	fn.I("ADD $64, R5")
-	fn.I("ADD $64, R6")
-	fn.I("SUBS $16, R9")
-	fn.I("BNE weigh")
+	loop(fn.Func, "weigh", 16, func() {
+		fn.LoadQ("R6", 0, run(0, 4)...)
+		fn.LoadQ("R5", 0, run(4, 4)...)
+		for v := range 4 {
+			fn.V(FMULI, v, v, 12, 0)
+			fn.V(FADD, 4+v, 4+v, v)
+		}
+		fn.StoreQ("R5", 0, run(4, 4)...)
+		fn.I("ADD $64, R6")
+	}, map[string]int{"R5": 4})
 	fn.I("ADD R2, R1")
 	fn.I("SUBS $1, R3")
 	fn.I("BNE block")
@@ -168,5 +178,4 @@ func combine(file *File) {
 		}
 		fn.StoreQ("R0", 0, run(0, 4)...)
 	}, map[string]int{"R0": 4})
-	fn.Return()
 }
