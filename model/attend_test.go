@@ -24,27 +24,32 @@ func TestAttendancePlanCoversEveryKeyBlock(t *testing.T) {
 		met := map[unit]bool{}
 		for part := range a.parts {
 			run, within := a.find(part)
-			parts := a.runs[run].parts
-			head, stretch := within/parts, within%parts
-			for block := stretch * a.stretch; block < min((stretch+1)*a.stretch, kernels.KeyBlocks(b.runs[run].keys)); block++ {
-				if u := (unit{run, head, block}); met[u] || head >= heads {
-					t.Fatalf("part %d meets %v again", part, u)
-				} else {
-					met[u] = true
+			cut := a.runs[run]
+			first, stretch := within/cut.stretches*cut.heads, within%cut.stretches
+			for head := first; head < min(first+cut.heads, heads); head++ {
+				for block := stretch * a.stretch; block < min((stretch+1)*a.stretch, kernels.KeyBlocks(b.runs[run].keys)); block++ {
+					if u := (unit{run, head, block}); met[u] {
+						t.Fatalf("part %d meets %v again", part, u)
+					} else {
+						met[u] = true
+					}
 				}
 			}
 		}
 		total := 0
 		for i := range b.runs {
-			total += heads * kernels.KeyBlocks(b.runs[i].keys)
-			if a.runs[i].parts > 1 { // its results end within the buffer
-				a.of(i, heads-1, &b.runs[i], headDim)
+			blocks := heads * kernels.KeyBlocks(b.runs[i].keys)
+			total += blocks
+			if r := a.runs[i]; r.stretches > 1 && !r.keeps {
+				t.Fatalf("run %d is cut and keeps nothing", i)
+			} else if r.keeps && r.result+blocks*b.runs[i].rows*kernels.PartFloats(headDim) > len(a.results) {
+				t.Fatalf("the results of run %d end behind the buffer", i)
 			}
 		}
 		if len(met) != total {
 			t.Fatalf("%d key blocks are met, want %d", len(met), total)
 		}
-		if want := min(total, attendParts*workers); len(b.runs)*heads < want && a.parts < want/2 {
+		if want := min(total/attendHeads, attendParts*workers); a.parts < want/2 {
 			t.Fatalf("%d parts for %d workers and %d key blocks", a.parts, workers, total)
 		}
 	})
