@@ -20,9 +20,12 @@ func mulTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int
 	return true
 }
 
-// callProductsAVX2 is how many products of a weight and an activation one call into assembly takes at most, if a leaf has no more: a goroutine
-// inside assembly cannot be stopped, and these are some microseconds.
-const callProductsAVX2 = 1 << 19
+// One call into assembly takes at most so many products of a weight and an activation and so many bytes of weights, if a leaf has no more. That is
+// less than 10 µs, from the cache and from memory: a goroutine inside assembly cannot be stopped.
+const (
+	callProductsAVX2 = 1 << 19
+	callBytesAVX2    = 1 << 17
+)
 
 // sumTileAVX2 is mulTileAVX2 for a whole panel. It cuts K at leaf borders into calls that each add to out.
 func sumTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int) bool {
@@ -30,7 +33,7 @@ func sumTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int
 		clear(out[i*stride:][:PanelRows])
 	}
 	panel, size, blocks, perLeaf := m.Panel(p), m.Format.BlockBytes(), Blocks(m.K), m.Leaf/BlockK
-	piece := max(callProductsAVX2/(n*PanelRows*m.Leaf), 1) * perLeaf
+	piece := max(min(callProductsAVX2/(n*PanelRows*m.Leaf), callBytesAVX2/(perLeaf*size)), 1) * perLeaf
 	leaf := newLeafRounder(m)
 	twice := 2 * math.Float32bits(leaf.limit)
 	for b := 0; b < blocks; b += piece {
