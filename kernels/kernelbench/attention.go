@@ -14,7 +14,14 @@ const (
 
 var contexts = [...]int{128, 512, 1024, 2000}
 
-// attention is a task: one token of one sequence looks at all keys of one layer. Part i is some heads of one key block.
+// The attention of one token is cut as a stage of the model cuts it: some heads together, over a stretch of their keys.
+const (
+	attendParts = 4 // at least, for each worker
+	attendHeads = 8
+	groups      = heads / attendHeads
+)
+
+// attention is a task: one token of one sequence looks at all keys of one layer.
 type attention struct {
 	kv      kernels.KV
 	table   []int32
@@ -22,23 +29,25 @@ type attention struct {
 	results []float32 // (key block, head, kernels.PartFloats)
 	free    chan *kernels.AttendScratch
 	keys    int
-	groups  int // parts of the heads
+	stretch int // key blocks in a part
 	combine bool
 }
 
-// Do computes one part: the heads of a key block, or with combine the output of one head.
+// Do computes one part: some heads over a stretch of keys, or with combine the output of all heads.
 func (a *attention) Do(part int) {
 	size := kernels.PartFloats(headDim)
 	if a.combine {
-		blocks := kernels.KeyBlocks(a.keys)
-		kernels.Combine(a.query[part*headDim:(part+1)*headDim], a.results[part*size:], heads*size, blocks)
+		for head := range heads {
+			kernels.Combine(a.query[head*headDim:(head+1)*headDim], a.results[head*size:], heads*size, kernels.KeyBlocks(a.keys))
+		}
 		return
 	}
-	block, group := part/a.groups, part%a.groups
-	lo, hi := heads*group/a.groups, heads*(group+1)/a.groups
+	head, first := part%groups*attendHeads, part/groups*a.stretch
 	scratch := <-a.free
-	dst := a.results[(block*heads+lo)*size : (block*heads+hi)*size]
-	a.kv.AttendHeads(dst, a.query[lo*headDim:], heads*headDim, 1, lo, hi-lo, a.table, a.keys-1, block, scratch)
+	for b := first; b < min(first+a.stretch, kernels.KeyBlocks(a.keys)); b++ {
+		at := (b*heads + head) * size
+		a.kv.AttendHeads(a.results[at:at+attendHeads*size], a.query[head*headDim:], heads*headDim, 1, head, attendHeads, a.table, a.keys-1, b, scratch)
+	}
 	a.free <- scratch
 }
 
@@ -79,7 +88,7 @@ func (b *bench) attention(row Row, f kernels.KVFormat) (Row, error) {
 func newAttention(keys, workers int) *attention {
 	blocks := kernels.KeyBlocks(keys)
 	a := &attention{
-		keys: keys, groups: min(heads, max(1, partsPerWorker*workers/blocks)),
+		keys: keys, stretch: max(1, groups*blocks/(attendParts*workers)),
 		query: make([]float32, heads*headDim), results: make([]float32, blocks*heads*kernels.PartFloats(headDim)),
 		table: make([]int32, (keys+kernels.BlockTokens-1)/kernels.BlockTokens), free: make(chan *kernels.AttendScratch, workers),
 	}
@@ -97,7 +106,7 @@ func (a *attention) run(b *bench, size int) {
 	a.kv.Data = b.buffer.next(size)
 	fillVector(a.query, 1)
 	a.combine = false
-	b.pool.Run(kernels.KeyBlocks(a.keys)*a.groups, a)
+	b.pool.Run((kernels.KeyBlocks(a.keys)+a.stretch-1)/a.stretch*groups, a)
 	a.combine = true
-	b.pool.Run(heads, a)
+	b.pool.Run(1, a)
 }

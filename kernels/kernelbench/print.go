@@ -7,7 +7,7 @@ import (
 
 // String is a line for people: the best pass, and the median in brackets.
 func (r Row) String() string {
-	line := fmt.Sprintf("%-24s", r.Name)
+	line := fmt.Sprintf("%-30s", r.Name)
 	switch {
 	case r.Each != nil:
 		return line + fmt.Sprintf(" %7.3f ns per element (%.3f)", r.Each.Best, r.Each.Median)
@@ -29,9 +29,9 @@ func (r Row) String() string {
 func (r Report) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%s kernels on %d threads (%s)\n", r.Tier, r.Threads, r.Arch)
-	fmt.Fprintf(&s, "%-24s %7.1f GB/s (%.1f)\n", "read loop", r.Read.Best, r.Read.Median)
+	fmt.Fprintf(&s, "%-30s %7.1f GB/s (%.1f)\n", "read loop", r.Read.Best, r.Read.Median)
 	for _, p := range r.Peaks {
-		fmt.Fprintf(&s, "%-24s %7.1f GOP/s (%.1f)\n", "peak of "+p.Tier, p.GOPs.Best, p.GOPs.Median)
+		fmt.Fprintf(&s, "%-30s %7.1f GOP/s (%.1f)\n", "peak of "+p.Tier, p.GOPs.Best, p.GOPs.Median)
 	}
 	return strings.TrimSuffix(s.String(), "\n")
 }

@@ -128,7 +128,10 @@ func (b *bench) gemm(row Row, f kernels.Format) (Row, error) {
 	t := b.times(func() { p.run(b, row.Outputs) }, b.peakPass)
 	ops := 2 * float64(row.Outputs) * float64(row.Inputs) * float64(row.Columns)
 	gops, gbs := rateOf(ops/1e9, t.kernel), rateOf(float64(kernels.PackedBytes(f, row.Outputs, row.Inputs))/1e9, t.kernel)
-	row.Passes, row.GOPs, row.GBs, row.Peak = len(t.kernel), &gops, &gbs, t.shareOf(b.peakOps()/ops, b.peak/ops)
+	row.Passes, row.GOPs, row.GBs = len(t.kernel), &gops, &gbs
+	if f.Quantised() { // the peak is of 8-bit multiplications
+		row.Peak = t.shareOf(b.peakOps()/ops, b.peak/ops)
+	}
 	return row, nil
 }
 
