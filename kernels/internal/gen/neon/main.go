@@ -11,7 +11,7 @@ import (
 func main() {
 	dir := flag.String("out", "../neon", "the folder of the package")
 	flag.Parse()
-	for _, file := range []*a64.File{products(), floatProducts(), vectors(), exponentials(), quantisers(), unpackers(), attention()} {
+	for _, file := range []*a64.File{products(), floatProducts(), vectors(), exponentials(), quantisers(), unpackers(), attention(), roofs()} {
 		if err := file.Write(*dir); err != nil {
 			log.Fatal(err)
 		}
