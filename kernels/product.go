@@ -29,15 +29,32 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 	}
 	var work tile
 	work.leaf = newLeafRounder(m)
-	for p := p0; p < p1; p++ {
-		for t := 0; t < x.t; t += tileT {
-			tile := out[t*stride+p*PanelRows:]
-			if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t)) {
-				clamped += work.mul(tile, stride, m, x, p, t)
+	panels, columns := blockSizes(m, x)
+	for group := p0; group < p1; group += panels {
+		for first := 0; first < x.t; first += columns {
+			for p := group; p < min(group+panels, p1); p++ {
+				for t := first; t < min(first+columns, x.t); t += tileT {
+					tile := out[t*stride+p*PanelRows:]
+					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t)) {
+						clamped += work.mul(tile, stride, m, x, p, t)
+					}
+				}
 			}
 		}
 	}
 	return clamped
+}
+
+// blockSizes is how many panels meet how many rows of x before the next rows take their turn. The rows are so many as stay in the
+// second-level cache beside a panel, the panels so many that they come from the third level when they are needed again, and that the
+// rows are not fetched from there all too often.
+func blockSizes(m *Matrix, x *Activations) (panels, columns int) {
+	const rowBytes, panelBytes = 512 << 10, 2 << 20
+	row := x.blocks * 4 * BlockK
+	if m.Format.Quantised() {
+		row = x.blocks * (BlockK + 4 + 4)
+	}
+	return max(panelBytes/(x.blocks*m.Format.BlockBytes()), 1), max(rowBytes/row/tileT, 1) * tileT
 }
 
 // tile is the working memory of one panel times tileT rows of x.

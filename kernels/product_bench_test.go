@@ -81,7 +81,6 @@ func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int, peak
 	}
 	rng := newRand(2)
 	x := activations(tokens, benchK, func() float32 { return float32(rng.NormFloat64()) })
-	out := make([]int32, tokens*m.Rows)
 	run := benchPanels
 	if tokens < 8 {
 		run *= 4
@@ -94,11 +93,16 @@ func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int, peak
 		}
 		return at
 	}
+	out := make([]int32, tokens*each*PanelRows)
 	b.ResetTimer()
 	for b.Loop() {
 		lo := next()
+		part, err := m.SliceRows(lo*PanelRows, (lo+each)*PanelRows)
+		if err != nil {
+			b.Fatal(err)
+		}
 		products = append(products, inThreads(threads, func(i int) {
-			MulPanels(out, m.Rows, &m, x, lo+i*run, lo+(i+1)*run)
+			MulPanels(out, part.Rows, &part, x, i*run, (i+1)*run)
 		}))
 		lo = next()
 		sweeps = append(sweeps, inThreads(threads, func(i int) {

@@ -10,16 +10,21 @@ TEXT ·MulQ8x1(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, CX
 	VMOVDQU32.Z (CX), K1, Z2
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), CX
-	MOVQ        quants+32(FP), DX
-	MOVQ        scales+40(FP), BX
-	MOVQ        starts+48(FP), SI
-	ADDQ        $0x20, CX
-	MOVQ        blocks+56(FP), DI
-	VPXORD      Z1, Z1, Z1
+
+loaded:
+	MOVQ   weights+24(FP), CX
+	MOVQ   quants+32(FP), DX
+	MOVQ   scales+40(FP), BX
+	MOVQ   starts+48(FP), SI
+	ADDQ   $0x20, CX
+	MOVQ   blocks+56(FP), DI
+	VPXORD Z1, Z1, Z1
 
 leaf:
 	MOVQ          leaf+64(FP), R8
@@ -115,19 +120,25 @@ TEXT ·MulQ8x2(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z4
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -260,22 +271,29 @@ TEXT ·MulQ8x3(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z4
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z6
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -445,6 +463,13 @@ TEXT ·MulQ8x4(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -453,17 +478,18 @@ TEXT ·MulQ8x4(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z6
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z8
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
-	VPXORD      Z7, Z7, Z7
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
+	VPXORD Z7, Z7, Z7
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -688,6 +714,14 @@ TEXT ·MulQ8x5(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -698,18 +732,19 @@ TEXT ·MulQ8x5(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z8
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z10
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
-	VPXORD      Z7, Z7, Z7
-	VPXORD      Z9, Z9, Z9
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
+	VPXORD Z7, Z7, Z7
+	VPXORD Z9, Z9, Z9
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -971,6 +1006,15 @@ TEXT ·MulQ8x6(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -983,19 +1027,20 @@ TEXT ·MulQ8x6(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z10
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z12
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
-	VPXORD      Z7, Z7, Z7
-	VPXORD      Z9, Z9, Z9
-	VPXORD      Z11, Z11, Z11
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
+	VPXORD Z7, Z7, Z7
+	VPXORD Z9, Z9, Z9
+	VPXORD Z11, Z11, Z11
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -1294,6 +1339,16 @@ TEXT ·MulQ8x7(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -1308,20 +1363,21 @@ TEXT ·MulQ8x7(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z12
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z14
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
-	VPXORD      Z7, Z7, Z7
-	VPXORD      Z9, Z9, Z9
-	VPXORD      Z11, Z11, Z11
-	VPXORD      Z13, Z13, Z13
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
+	VPXORD Z7, Z7, Z7
+	VPXORD Z9, Z9, Z9
+	VPXORD Z11, Z11, Z11
+	VPXORD Z13, Z13, Z13
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -1657,6 +1713,17 @@ TEXT ·MulQ8x8(SB), NOSPLIT, $0-81
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z16, Z16, Z16
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -1673,21 +1740,22 @@ TEXT ·MulQ8x8(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z14
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z16
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        quants+32(FP), BX
-	MOVQ        scales+40(FP), SI
-	MOVQ        starts+48(FP), DI
-	ADDQ        $0x20, DX
-	MOVQ        blocks+56(FP), R8
-	VPXORD      Z1, Z1, Z1
-	VPXORD      Z3, Z3, Z3
-	VPXORD      Z5, Z5, Z5
-	VPXORD      Z7, Z7, Z7
-	VPXORD      Z9, Z9, Z9
-	VPXORD      Z11, Z11, Z11
-	VPXORD      Z13, Z13, Z13
-	VPXORD      Z15, Z15, Z15
+
+loaded:
+	MOVQ   weights+24(FP), DX
+	MOVQ   quants+32(FP), BX
+	MOVQ   scales+40(FP), SI
+	MOVQ   starts+48(FP), DI
+	ADDQ   $0x20, DX
+	MOVQ   blocks+56(FP), R8
+	VPXORD Z1, Z1, Z1
+	VPXORD Z3, Z3, Z3
+	VPXORD Z5, Z5, Z5
+	VPXORD Z7, Z7, Z7
+	VPXORD Z9, Z9, Z9
+	VPXORD Z11, Z11, Z11
+	VPXORD Z13, Z13, Z13
+	VPXORD Z15, Z15, Z15
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -2055,14 +2123,19 @@ closed:
 // func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV
 TEXT ·MulQ4x1(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, CX
-	VMOVDQU32.Z     (CX), K1, Z2
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, CX
+	VMOVDQU32.Z (CX), K1, Z2
+
+loaded:
 	MOVQ            weights+24(FP), CX
 	MOVQ            quants+32(FP), DX
 	MOVQ            scales+40(FP), BX
@@ -2215,16 +2288,22 @@ GLOBL nibble<>(SB), RODATA|NOPTR, $4
 // func MulQ4x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x2(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -2404,18 +2483,25 @@ closed:
 // func MulQ4x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x3(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -2633,20 +2719,28 @@ closed:
 // func MulQ4x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x4(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z8
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -2902,22 +2996,31 @@ closed:
 // func MulQ4x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x5(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z8
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z10
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -3211,24 +3314,34 @@ closed:
 // func MulQ4x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x6(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z8
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z10
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z12
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -3560,26 +3673,37 @@ closed:
 // func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x7(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z8
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z10
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z12
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z14
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -3949,28 +4073,40 @@ closed:
 // func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x8(SB), NOSPLIT, $0-81
-	KMOVW           load+16(FP), K1
-	KMOVW           store+18(FP), K2
-	MOVQ            out+0(FP), AX
-	MOVQ            stride+8(FP), CX
-	SHLQ            $0x02, CX
-	MOVQ            AX, DX
-	VMOVDQU32.Z     (DX), K1, Z2
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z4
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z6
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z8
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z10
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z12
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z14
-	ADDQ            CX, DX
-	VMOVDQU32.Z     (DX), K1, Z16
-	VPXORD          Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z16, Z16, Z16
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z16
+
+loaded:
 	MOVQ            weights+24(FP), DX
 	MOVQ            quants+32(FP), BX
 	MOVQ            scales+40(FP), SI
@@ -4378,14 +4514,19 @@ closed:
 // func MulBF16x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x1(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, CX
-	VMOVDQU32.Z  (CX), K1, Z2
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, CX
+	VMOVDQU32.Z (CX), K1, Z2
+
+loaded:
 	MOVQ         weights+24(FP), CX
 	MOVQ         x+32(FP), DX
 	MOVQ         blocks+48(FP), BX
@@ -4449,16 +4590,22 @@ step:
 // func MulBF16x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x2(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -4550,18 +4697,25 @@ step:
 // func MulBF16x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x3(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -4677,20 +4831,28 @@ step:
 // func MulBF16x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x4(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z8
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -4830,22 +4992,31 @@ step:
 // func MulBF16x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x5(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z8
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z10
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -5009,24 +5180,34 @@ step:
 // func MulBF16x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x6(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z8
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z10
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z12
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -5214,26 +5395,37 @@ step:
 // func MulBF16x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x7(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z8
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z10
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z12
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z14
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -5446,28 +5638,40 @@ step:
 // func MulBF16x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
 // Requires: AVX, AVX512F, CMOV
 TEXT ·MulBF16x8(SB), NOSPLIT, $0-73
-	KMOVW        load+16(FP), K1
-	KMOVW        store+18(FP), K2
-	MOVQ         out+0(FP), AX
-	MOVQ         stride+8(FP), CX
-	SHLQ         $0x02, CX
-	MOVQ         AX, DX
-	VMOVDQU32.Z  (DX), K1, Z2
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z4
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z6
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z8
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z10
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z12
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z14
-	ADDQ         CX, DX
-	VMOVDQU32.Z  (DX), K1, Z16
-	VPXORD       Z0, Z0, Z0
+	KMOVW       load+16(FP), K1
+	KMOVW       store+18(FP), K2
+	MOVQ        out+0(FP), AX
+	MOVQ        stride+8(FP), CX
+	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z16, Z16, Z16
+	KORTESTW    K1, K1
+	JZ          loaded
+	MOVQ        AX, DX
+	VMOVDQU32.Z (DX), K1, Z2
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z4
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z6
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z8
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z10
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z12
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z14
+	ADDQ        CX, DX
+	VMOVDQU32.Z (DX), K1, Z16
+
+loaded:
 	MOVQ         weights+24(FP), DX
 	MOVQ         x+32(FP), BX
 	MOVQ         pitch+40(FP), SI
@@ -5709,12 +5913,17 @@ TEXT ·MulF32x1(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, CX
 	VMOVDQU32.Z (CX), K1, Z2
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), CX
-	MOVQ        x+32(FP), DX
-	MOVQ        blocks+48(FP), BX
+
+loaded:
+	MOVQ weights+24(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ blocks+48(FP), BX
 
 leaf:
 	MOVQ    leaf+56(FP), SI
@@ -5778,17 +5987,23 @@ TEXT ·MulF32x2(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z4
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), SI
-	MOVQ        blocks+48(FP), DI
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), SI
+	MOVQ blocks+48(FP), DI
 
 leaf:
 	MOVQ    leaf+56(FP), R8
@@ -5877,19 +6092,26 @@ TEXT ·MulF32x3(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z4
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z6
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	MOVQ        blocks+48(FP), R8
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	MOVQ blocks+48(FP), R8
 
 leaf:
 	MOVQ    leaf+56(FP), R9
@@ -6002,6 +6224,13 @@ TEXT ·MulF32x4(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -6010,13 +6239,14 @@ TEXT ·MulF32x4(SB), NOSPLIT, $0-73
 	VMOVDQU32.Z (DX), K1, Z6
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z8
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	MOVQ        blocks+48(FP), R8
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	MOVQ blocks+48(FP), R8
 
 leaf:
 	MOVQ    leaf+56(FP), R9
@@ -6153,6 +6383,14 @@ TEXT ·MulF32x5(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -6163,13 +6401,14 @@ TEXT ·MulF32x5(SB), NOSPLIT, $0-73
 	VMOVDQU32.Z (DX), K1, Z8
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z10
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	MOVQ        blocks+48(FP), R8
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	MOVQ blocks+48(FP), R8
 
 leaf:
 	MOVQ    leaf+56(FP), R9
@@ -6330,6 +6569,15 @@ TEXT ·MulF32x6(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -6342,13 +6590,14 @@ TEXT ·MulF32x6(SB), NOSPLIT, $0-73
 	VMOVDQU32.Z (DX), K1, Z10
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z12
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	MOVQ        blocks+48(FP), R8
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	MOVQ blocks+48(FP), R8
 
 leaf:
 	MOVQ    leaf+56(FP), R9
@@ -6533,6 +6782,16 @@ TEXT ·MulF32x7(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -6547,14 +6806,15 @@ TEXT ·MulF32x7(SB), NOSPLIT, $0-73
 	VMOVDQU32.Z (DX), K1, Z12
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z14
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	LEAQ        (SI)(SI*2), R8
-	MOVQ        blocks+48(FP), R9
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	LEAQ (SI)(SI*2), R8
+	MOVQ blocks+48(FP), R9
 
 leaf:
 	MOVQ    leaf+56(FP), R10
@@ -6763,6 +7023,17 @@ TEXT ·MulF32x8(SB), NOSPLIT, $0-73
 	MOVQ        out+0(FP), AX
 	MOVQ        stride+8(FP), CX
 	SHLQ        $0x02, CX
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z16, Z16, Z16
+	KORTESTW    K1, K1
+	JZ          loaded
 	MOVQ        AX, DX
 	VMOVDQU32.Z (DX), K1, Z2
 	ADDQ        CX, DX
@@ -6779,14 +7050,15 @@ TEXT ·MulF32x8(SB), NOSPLIT, $0-73
 	VMOVDQU32.Z (DX), K1, Z14
 	ADDQ        CX, DX
 	VMOVDQU32.Z (DX), K1, Z16
-	VPXORD      Z0, Z0, Z0
-	MOVQ        weights+24(FP), DX
-	MOVQ        x+32(FP), BX
-	MOVQ        pitch+40(FP), SI
-	SHLQ        $0x02, SI
-	LEAQ        (BX)(SI*1), DI
-	LEAQ        (SI)(SI*2), R8
-	MOVQ        blocks+48(FP), R9
+
+loaded:
+	MOVQ weights+24(FP), DX
+	MOVQ x+32(FP), BX
+	MOVQ pitch+40(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (BX)(SI*1), DI
+	LEAQ (SI)(SI*2), R8
+	MOVQ blocks+48(FP), R9
 
 leaf:
 	MOVQ    leaf+56(FP), R10
