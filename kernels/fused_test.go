@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// The fused functions give the bits of their steps, in any cut of the columns, and leave the float32 rows alone.
+// The fused functions give the bits of their steps, in any cut of the columns.
 func TestFusedAreTheirSteps(t *testing.T) {
 	forEachTier(t, func(t *testing.T) {
 		rng := newRand(12)
-		for _, k := range []int{1, 31, 32, 33, 100, 512, 513, 1100} {
+		for _, k := range []int{1, 31, 32, 33, 100, 2048, 2049, 4200} {
 			for _, tokens := range []int{1, 3, 9} {
 				steps := activations(tokens, k, func() float32 { return 0 })
 				fused := activations(tokens, k, func() float32 { return 77 })
@@ -30,11 +30,6 @@ func TestFusedAreTheirSteps(t *testing.T) {
 				steps.Quantise(0, tokens)
 				if !bytes.Equal(int8Form(steps), int8Form(fused)) {
 					t.Fatalf("(%d, %d): the fused functions differ from their steps", tokens, k)
-				}
-				for i, v := range fused.Row(tokens - 1) {
-					if v != 77 {
-						t.Fatalf("(%d, %d): input %d was written", tokens, k, i)
-					}
 				}
 			}
 		}
