@@ -15,7 +15,7 @@ func TestQ4Levels(t *testing.T) {
 		if level < -63 || level > 63 {
 			t.Errorf("level %d is %d", n, level)
 		}
-		if level*level < q4Levels[q4Zero]*q4Levels[q4Zero] {
+		if max(level, -level) < q4Levels[q4Zero] {
 			t.Errorf("level %d is nearer to zero than level %d", n, q4Zero)
 		}
 		if got := specQ4(byte(n)); got != float32(level) {
