@@ -212,8 +212,12 @@ func Combine(out, parts []float32, stride, n int) {
 // combineRows is Combine of rows rows of d elements, rowStride apart in parts and outStride in out.
 func combineRows(out []float32, outStride int, parts []float32, rowStride, stride, n, rows, d int) {
 	if t := activeAttention(); t.fits(d) && d > 0 {
-		out, parts = out[:(rows-1)*outStride+d], parts[:(rows-1)*rowStride+(n-1)*stride+PartFloats(d)]
-		t.combine(&out[0], 4*outStride, &parts[0], 4*rowStride, 4*stride, n, rows, d)
+		for r := 0; r < rows; {
+			some := min(rows-r, max(1, combineParts/n))
+			to, from := out[r*outStride:(r+some-1)*outStride+d], parts[r*rowStride:(r+some-1)*rowStride+(n-1)*stride+PartFloats(d)]
+			t.combine(&to[0], 4*outStride, &from[0], 4*rowStride, 4*stride, n, some, d)
+			r += some
+		}
 		return
 	}
 	for r := range rows {

@@ -5,6 +5,14 @@ import (
 	"polynode/kernels/internal/avx512"
 )
 
+// Limits of one call, which cannot be preempted.
+const (
+	dotsTiles    = 16
+	softmaxRows  = 64
+	callHeads    = 16
+	combineParts = 512 // of all rows together
+)
+
 // activeAttention is what the active tier brings to attention, nil for nothing.
 func activeAttention() *attendTier {
 	switch active {

@@ -39,13 +39,6 @@ type mixTile struct {
 	by16 mixFunc
 }
 
-// Limits of one call, which cannot be preempted.
-const (
-	dotsTiles   = 16
-	softmaxRows = 64
-	callHeads   = 16
-)
-
 // fits reports whether the tier has functions for a head dimension.
 func (t *attendTier) fits(headDim int) bool { return t != nil && headDim%lanes == 0 }
 
