@@ -59,11 +59,7 @@ func leadStoreGroups(dst, scales []byte, src []float32) int {
 	n := lead(len(src)) / kvGroup
 	dst, scales = dst[:n*kvGroup], scales[:2*n]
 	for i := 0; i < n; i += pieceBlocks {
-		if m := min(pieceBlocks, n-i); active == AVX512 {
-			avx512.StoreGroups(&dst[i*kvGroup], &scales[2*i], &src[i*kvGroup], m)
-		} else {
-			avx2.StoreGroups(&dst[i*kvGroup], &scales[2*i], &src[i*kvGroup], m)
-		}
+		avx2.StoreGroups(&dst[i*kvGroup], &scales[2*i], &src[i*kvGroup], min(pieceBlocks, n-i))
 	}
 	return n
 }

@@ -254,10 +254,10 @@ func FuzzVector(f *testing.F) {
 	})
 }
 
-// BenchmarkVector times the row operations where the rows of the two models are long.
+// BenchmarkVector times the row operations at the lengths of a head and of the rows of the two models.
 func BenchmarkVector(b *testing.B) {
 	benchEachTier(b, func(b *testing.B) {
-		for _, n := range []int{2048, 5120, 8192, 20480} {
+		for _, n := range []int{128, 2048, 5120, 8192, 20480} {
 			rng := newRand(1)
 			x, w, y := normals(rng, n, 1), normals(rng, n, 1), make([]float32, n)
 			sums, more, half := make([]int32, n), make([]int32, n), make([]byte, 2*n+n)

@@ -57,11 +57,6 @@ func AddScaled(acc *float32, x *float32, n int, w float32)
 //go:noescape
 func Divide(x *float32, n int, by float32)
 
-// StoreGroups quantises groups of 32 values with a float16 scale each, as kernels.KV.Store does.
-//
-//go:noescape
-func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
-
 // LoadGroups widens groups of 32 int8 with a float16 scale each.
 //
 //go:noescape
@@ -81,6 +76,11 @@ func LoadHalves(dst *float32, src *byte, n int)
 //
 //go:noescape
 func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int, scratch *[96]float32)
+
+// StoreGroups quantises groups of 32 values with a float16 scale each, as kernels.KV.Store does.
+//
+//go:noescape
+func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
 
 // UnpackQ8 dequantises one row of a panel of Q8.
 //

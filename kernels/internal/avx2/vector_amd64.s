@@ -825,253 +825,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
-// Requires: AVX, AVX2, F16C
-TEXT ·StoreGroups(SB), NOSPLIT, $0-32
-	MOVQ         dst+0(FP), AX
-	MOVQ         scales+8(FP), CX
-	MOVQ         src+16(FP), DX
-	MOVQ         groups+24(FP), BX
-	VBROADCASTSS magnitude<>+0(SB), Y0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X2
-	VBROADCASTSS quantLeast<>+0(SB), Y3
-	VMOVUPS      packOrder<>+0(SB), Y4
-	VBROADCASTSS one<>+0(SB), X5
-	VBROADCASTSS quietNaN<>+0(SB), X6
-
-group4:
-	CMPQ         BX, $0x04
-	JLT          groupDone4
-	VPAND        (DX), Y0, Y7
-	VPAND        32(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPAND        128(DX), Y0, Y7
-	VPAND        160(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        192(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        224(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X9
-	VPMAXUD      X9, X7, X9
-	VPAND        256(DX), Y0, Y7
-	VPAND        288(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        320(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        352(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X10
-	VPMAXUD      X10, X7, X10
-	VPAND        384(DX), Y0, Y7
-	VPAND        416(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        448(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        480(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X11
-	VPMAXUD      X11, X7, X11
-	VPUNPCKLDQ   X9, X8, X7
-	VPUNPCKHDQ   X9, X8, X8
-	VPMAXUD      X8, X7, X7
-	VPUNPCKLDQ   X11, X10, X8
-	VPUNPCKHDQ   X11, X10, X9
-	VPMAXUD      X9, X8, X8
-	VPUNPCKLQDQ  X8, X7, X9
-	VPUNPCKHQDQ  X8, X7, X7
-	VPMAXUD      X7, X9, X9
-	VDIVPS       X1, X9, X9
-	VCMPPS       $0x03, X9, X9, X7
-	VBLENDVPS    X7, X6, X9, X9
-	VCVTPS2PH    $0x00, X9, X9
-	VMOVQ        X9, (CX)
-	ADDQ         $0x08, CX
-	VCVTPH2PS    X9, X9
-	VDIVPS       X9, X5, X7
-	VCMPPS       $0x12, X2, X7, X8
-	VANDPS       X8, X7, X7
-	VBROADCASTSS X7, Y8
-	VMULPS       (DX), Y8, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       32(DX), Y8, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       64(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       96(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y10, Y9, Y9
-	VPACKSSDW    Y8, Y11, Y8
-	VPACKSSWB    Y8, Y9, Y9
-	VPMAXSB      Y3, Y9, Y9
-	VPERMD       Y9, Y4, Y9
-	VPSHUFD      $0x55, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       128(DX), Y8, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       160(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       192(DX), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       224(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y11, Y10, Y10
-	VPACKSSDW    Y8, Y12, Y8
-	VPACKSSWB    Y8, Y10, Y10
-	VPMAXSB      Y3, Y10, Y10
-	VPERMD       Y10, Y4, Y10
-	VPSHUFD      $0xaa, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       256(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       288(DX), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       320(DX), Y8, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       352(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y12, Y11, Y11
-	VPACKSSDW    Y8, Y13, Y8
-	VPACKSSWB    Y8, Y11, Y11
-	VPMAXSB      Y3, Y11, Y11
-	VPERMD       Y11, Y4, Y11
-	VPSHUFD      $0xff, X7, X7
-	VBROADCASTSS X7, Y7
-	VMULPS       384(DX), Y7, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       416(DX), Y7, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       448(DX), Y7, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       480(DX), Y7, Y7
-	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y12, Y8, Y8
-	VPACKSSDW    Y7, Y13, Y7
-	VPACKSSWB    Y7, Y8, Y8
-	VPMAXSB      Y3, Y8, Y8
-	VPERMD       Y8, Y4, Y8
-	VMOVDQU      Y9, (AX)
-	VMOVDQU      Y10, 32(AX)
-	VMOVDQU      Y11, 64(AX)
-	VMOVDQU      Y8, 96(AX)
-	ADDQ         $0x80, AX
-	ADDQ         $0x00000200, DX
-	SUBQ         $0x04, BX
-	JMP          group4
-
-groupDone4:
-group1:
-	CMPQ         BX, $0x01
-	JLT          groupDone1
-	VPAND        (DX), Y0, Y7
-	VPAND        32(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPUNPCKLDQ   X8, X8, X7
-	VPUNPCKHDQ   X8, X8, X9
-	VPMAXUD      X9, X7, X7
-	VPUNPCKLDQ   X8, X8, X9
-	VPUNPCKHDQ   X8, X8, X8
-	VPMAXUD      X8, X9, X9
-	VPUNPCKLQDQ  X9, X7, X8
-	VPUNPCKHQDQ  X9, X7, X7
-	VPMAXUD      X7, X8, X8
-	VDIVPS       X1, X8, X8
-	VCMPPS       $0x03, X8, X8, X7
-	VBLENDVPS    X7, X6, X8, X8
-	VCVTPS2PH    $0x00, X8, X8
-	VPEXTRW      $0x00, X8, (CX)
-	ADDQ         $0x02, CX
-	VCVTPH2PS    X8, X8
-	VDIVPS       X8, X5, X7
-	VCMPPS       $0x12, X2, X7, X8
-	VANDPS       X8, X7, X7
-	VBROADCASTSS X7, Y7
-	VMULPS       (DX), Y7, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       32(DX), Y7, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       64(DX), Y7, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       96(DX), Y7, Y7
-	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y9, Y8, Y8
-	VPACKSSDW    Y7, Y10, Y7
-	VPACKSSWB    Y7, Y8, Y8
-	VPMAXSB      Y3, Y8, Y8
-	VPERMD       Y8, Y4, Y8
-	VMOVDQU      Y8, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x01, BX
-	JMP          group1
-
-groupDone1:
-	VZEROUPPER
-	RET
-
-DATA quantMost<>+0(SB)/4, $0x42fe0000
-DATA quantMost<>+4(SB)/4, $0x42fe0000
-DATA quantMost<>+8(SB)/4, $0x42fe0000
-DATA quantMost<>+12(SB)/4, $0x42fe0000
-DATA quantMost<>+16(SB)/4, $0x42fe0000
-DATA quantMost<>+20(SB)/4, $0x42fe0000
-DATA quantMost<>+24(SB)/4, $0x42fe0000
-DATA quantMost<>+28(SB)/4, $0x42fe0000
-GLOBL quantMost<>(SB), RODATA|NOPTR, $32
-
-DATA maxFloat<>+0(SB)/4, $0x7f7fffff
-DATA maxFloat<>+4(SB)/4, $0x7f7fffff
-DATA maxFloat<>+8(SB)/4, $0x7f7fffff
-DATA maxFloat<>+12(SB)/4, $0x7f7fffff
-DATA maxFloat<>+16(SB)/4, $0x7f7fffff
-DATA maxFloat<>+20(SB)/4, $0x7f7fffff
-DATA maxFloat<>+24(SB)/4, $0x7f7fffff
-DATA maxFloat<>+28(SB)/4, $0x7f7fffff
-GLOBL maxFloat<>(SB), RODATA|NOPTR, $32
-
-DATA quantLeast<>+0(SB)/4, $0x81818181
-DATA quantLeast<>+4(SB)/4, $0x81818181
-DATA quantLeast<>+8(SB)/4, $0x81818181
-DATA quantLeast<>+12(SB)/4, $0x81818181
-DATA quantLeast<>+16(SB)/4, $0x81818181
-DATA quantLeast<>+20(SB)/4, $0x81818181
-DATA quantLeast<>+24(SB)/4, $0x81818181
-DATA quantLeast<>+28(SB)/4, $0x81818181
-GLOBL quantLeast<>(SB), RODATA|NOPTR, $32
-
-DATA packOrder<>+0(SB)/4, $0x00000000
-DATA packOrder<>+4(SB)/4, $0x00000004
-DATA packOrder<>+8(SB)/4, $0x00000001
-DATA packOrder<>+12(SB)/4, $0x00000005
-DATA packOrder<>+16(SB)/4, $0x00000002
-DATA packOrder<>+20(SB)/4, $0x00000006
-DATA packOrder<>+24(SB)/4, $0x00000003
-DATA packOrder<>+28(SB)/4, $0x00000007
-GLOBL packOrder<>(SB), RODATA|NOPTR, $32
-
-DATA quietNaN<>+0(SB)/4, $0x7fc00000
-DATA quietNaN<>+4(SB)/4, $0x7fc00000
-DATA quietNaN<>+8(SB)/4, $0x7fc00000
-DATA quietNaN<>+12(SB)/4, $0x7fc00000
-DATA quietNaN<>+16(SB)/4, $0x7fc00000
-DATA quietNaN<>+20(SB)/4, $0x7fc00000
-DATA quietNaN<>+24(SB)/4, $0x7fc00000
-DATA quietNaN<>+28(SB)/4, $0x7fc00000
-GLOBL quietNaN<>(SB), RODATA|NOPTR, $32
-
 // func LoadGroups(dst *float32, src *byte, scales *byte, groups int)
 // Requires: AVX, AVX2, F16C
 TEXT ·LoadGroups(SB), NOSPLIT, $0-32
@@ -1135,6 +888,16 @@ loop:
 	JLT       loop
 	VZEROUPPER
 	RET
+
+DATA quietNaN<>+0(SB)/4, $0x7fc00000
+DATA quietNaN<>+4(SB)/4, $0x7fc00000
+DATA quietNaN<>+8(SB)/4, $0x7fc00000
+DATA quietNaN<>+12(SB)/4, $0x7fc00000
+DATA quietNaN<>+16(SB)/4, $0x7fc00000
+DATA quietNaN<>+20(SB)/4, $0x7fc00000
+DATA quietNaN<>+24(SB)/4, $0x7fc00000
+DATA quietNaN<>+28(SB)/4, $0x7fc00000
+GLOBL quietNaN<>(SB), RODATA|NOPTR, $32
 
 // func LoadHalves(dst *float32, src *byte, n int)
 // Requires: AVX, F16C
@@ -1425,6 +1188,46 @@ scatter:
 	VZEROUPPER
 	RET
 
+DATA quantMost<>+0(SB)/4, $0x42fe0000
+DATA quantMost<>+4(SB)/4, $0x42fe0000
+DATA quantMost<>+8(SB)/4, $0x42fe0000
+DATA quantMost<>+12(SB)/4, $0x42fe0000
+DATA quantMost<>+16(SB)/4, $0x42fe0000
+DATA quantMost<>+20(SB)/4, $0x42fe0000
+DATA quantMost<>+24(SB)/4, $0x42fe0000
+DATA quantMost<>+28(SB)/4, $0x42fe0000
+GLOBL quantMost<>(SB), RODATA|NOPTR, $32
+
+DATA maxFloat<>+0(SB)/4, $0x7f7fffff
+DATA maxFloat<>+4(SB)/4, $0x7f7fffff
+DATA maxFloat<>+8(SB)/4, $0x7f7fffff
+DATA maxFloat<>+12(SB)/4, $0x7f7fffff
+DATA maxFloat<>+16(SB)/4, $0x7f7fffff
+DATA maxFloat<>+20(SB)/4, $0x7f7fffff
+DATA maxFloat<>+24(SB)/4, $0x7f7fffff
+DATA maxFloat<>+28(SB)/4, $0x7f7fffff
+GLOBL maxFloat<>(SB), RODATA|NOPTR, $32
+
+DATA quantLeast<>+0(SB)/4, $0x81818181
+DATA quantLeast<>+4(SB)/4, $0x81818181
+DATA quantLeast<>+8(SB)/4, $0x81818181
+DATA quantLeast<>+12(SB)/4, $0x81818181
+DATA quantLeast<>+16(SB)/4, $0x81818181
+DATA quantLeast<>+20(SB)/4, $0x81818181
+DATA quantLeast<>+24(SB)/4, $0x81818181
+DATA quantLeast<>+28(SB)/4, $0x81818181
+GLOBL quantLeast<>(SB), RODATA|NOPTR, $32
+
+DATA packOrder<>+0(SB)/4, $0x00000000
+DATA packOrder<>+4(SB)/4, $0x00000004
+DATA packOrder<>+8(SB)/4, $0x00000001
+DATA packOrder<>+12(SB)/4, $0x00000005
+DATA packOrder<>+16(SB)/4, $0x00000002
+DATA packOrder<>+20(SB)/4, $0x00000006
+DATA packOrder<>+24(SB)/4, $0x00000003
+DATA packOrder<>+28(SB)/4, $0x00000007
+GLOBL packOrder<>(SB), RODATA|NOPTR, $32
+
 DATA ones<>+0(SB)/4, $0x01010101
 DATA ones<>+4(SB)/4, $0x01010101
 DATA ones<>+8(SB)/4, $0x01010101
@@ -1444,6 +1247,203 @@ DATA wordOnes<>+20(SB)/4, $0x00010001
 DATA wordOnes<>+24(SB)/4, $0x00010001
 DATA wordOnes<>+28(SB)/4, $0x00010001
 GLOBL wordOnes<>(SB), RODATA|NOPTR, $32
+
+// func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
+// Requires: AVX, AVX2, F16C
+TEXT ·StoreGroups(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         scales+8(FP), CX
+	MOVQ         src+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	VBROADCASTSS magnitude<>+0(SB), Y0
+	VBROADCASTSS quantMost<>+0(SB), X1
+	VBROADCASTSS maxFloat<>+0(SB), X2
+	VBROADCASTSS quantLeast<>+0(SB), Y3
+	VMOVUPS      packOrder<>+0(SB), Y4
+	VBROADCASTSS one<>+0(SB), X5
+	VBROADCASTSS quietNaN<>+0(SB), X6
+
+group4:
+	CMPQ         BX, $0x04
+	JLT          groupDone4
+	VPAND        (DX), Y0, Y7
+	VPAND        32(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        64(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        96(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X8
+	VPMAXUD      X8, X7, X8
+	VPAND        128(DX), Y0, Y7
+	VPAND        160(DX), Y0, Y9
+	VPMAXUD      Y9, Y7, Y7
+	VPAND        192(DX), Y0, Y9
+	VPMAXUD      Y9, Y7, Y7
+	VPAND        224(DX), Y0, Y9
+	VPMAXUD      Y9, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X9
+	VPMAXUD      X9, X7, X9
+	VPAND        256(DX), Y0, Y7
+	VPAND        288(DX), Y0, Y10
+	VPMAXUD      Y10, Y7, Y7
+	VPAND        320(DX), Y0, Y10
+	VPMAXUD      Y10, Y7, Y7
+	VPAND        352(DX), Y0, Y10
+	VPMAXUD      Y10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X10
+	VPMAXUD      X10, X7, X10
+	VPAND        384(DX), Y0, Y7
+	VPAND        416(DX), Y0, Y11
+	VPMAXUD      Y11, Y7, Y7
+	VPAND        448(DX), Y0, Y11
+	VPMAXUD      Y11, Y7, Y7
+	VPAND        480(DX), Y0, Y11
+	VPMAXUD      Y11, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X11
+	VPMAXUD      X11, X7, X11
+	VPUNPCKLDQ   X9, X8, X7
+	VPUNPCKHDQ   X9, X8, X8
+	VPMAXUD      X8, X7, X7
+	VPUNPCKLDQ   X11, X10, X8
+	VPUNPCKHDQ   X11, X10, X9
+	VPMAXUD      X9, X8, X8
+	VPUNPCKLQDQ  X8, X7, X9
+	VPUNPCKHQDQ  X8, X7, X7
+	VPMAXUD      X7, X9, X9
+	VDIVPS       X1, X9, X9
+	VCMPPS       $0x03, X9, X9, X7
+	VBLENDVPS    X7, X6, X9, X9
+	VCVTPS2PH    $0x00, X9, X9
+	VMOVQ        X9, (CX)
+	ADDQ         $0x08, CX
+	VCVTPH2PS    X9, X9
+	VDIVPS       X9, X5, X7
+	VCMPPS       $0x12, X2, X7, X8
+	VANDPS       X8, X7, X7
+	VBROADCASTSS X7, Y8
+	VMULPS       (DX), Y8, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       32(DX), Y8, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       64(DX), Y8, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       96(DX), Y8, Y8
+	VCVTPS2DQ    Y8, Y8
+	VPACKSSDW    Y10, Y9, Y9
+	VPACKSSDW    Y8, Y11, Y8
+	VPACKSSWB    Y8, Y9, Y9
+	VPMAXSB      Y3, Y9, Y9
+	VPERMD       Y9, Y4, Y9
+	VPSHUFD      $0x55, X7, X8
+	VBROADCASTSS X8, Y8
+	VMULPS       128(DX), Y8, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       160(DX), Y8, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       192(DX), Y8, Y12
+	VCVTPS2DQ    Y12, Y12
+	VMULPS       224(DX), Y8, Y8
+	VCVTPS2DQ    Y8, Y8
+	VPACKSSDW    Y11, Y10, Y10
+	VPACKSSDW    Y8, Y12, Y8
+	VPACKSSWB    Y8, Y10, Y10
+	VPMAXSB      Y3, Y10, Y10
+	VPERMD       Y10, Y4, Y10
+	VPSHUFD      $0xaa, X7, X8
+	VBROADCASTSS X8, Y8
+	VMULPS       256(DX), Y8, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       288(DX), Y8, Y12
+	VCVTPS2DQ    Y12, Y12
+	VMULPS       320(DX), Y8, Y13
+	VCVTPS2DQ    Y13, Y13
+	VMULPS       352(DX), Y8, Y8
+	VCVTPS2DQ    Y8, Y8
+	VPACKSSDW    Y12, Y11, Y11
+	VPACKSSDW    Y8, Y13, Y8
+	VPACKSSWB    Y8, Y11, Y11
+	VPMAXSB      Y3, Y11, Y11
+	VPERMD       Y11, Y4, Y11
+	VPSHUFD      $0xff, X7, X7
+	VBROADCASTSS X7, Y7
+	VMULPS       384(DX), Y7, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       416(DX), Y7, Y12
+	VCVTPS2DQ    Y12, Y12
+	VMULPS       448(DX), Y7, Y13
+	VCVTPS2DQ    Y13, Y13
+	VMULPS       480(DX), Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPACKSSDW    Y12, Y8, Y8
+	VPACKSSDW    Y7, Y13, Y7
+	VPACKSSWB    Y7, Y8, Y8
+	VPMAXSB      Y3, Y8, Y8
+	VPERMD       Y8, Y4, Y8
+	VMOVDQU      Y9, (AX)
+	VMOVDQU      Y10, 32(AX)
+	VMOVDQU      Y11, 64(AX)
+	VMOVDQU      Y8, 96(AX)
+	ADDQ         $0x80, AX
+	ADDQ         $0x00000200, DX
+	SUBQ         $0x04, BX
+	JMP          group4
+
+groupDone4:
+group1:
+	CMPQ         BX, $0x01
+	JLT          groupDone1
+	VPAND        (DX), Y0, Y7
+	VPAND        32(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        64(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        96(DX), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X8
+	VPMAXUD      X8, X7, X8
+	VPUNPCKLDQ   X8, X8, X7
+	VPUNPCKHDQ   X8, X8, X9
+	VPMAXUD      X9, X7, X7
+	VPUNPCKLDQ   X8, X8, X9
+	VPUNPCKHDQ   X8, X8, X8
+	VPMAXUD      X8, X9, X9
+	VPUNPCKLQDQ  X9, X7, X8
+	VPUNPCKHQDQ  X9, X7, X7
+	VPMAXUD      X7, X8, X8
+	VDIVPS       X1, X8, X8
+	VCMPPS       $0x03, X8, X8, X7
+	VBLENDVPS    X7, X6, X8, X8
+	VCVTPS2PH    $0x00, X8, X8
+	VPEXTRW      $0x00, X8, (CX)
+	ADDQ         $0x02, CX
+	VCVTPH2PS    X8, X8
+	VDIVPS       X8, X5, X7
+	VCMPPS       $0x12, X2, X7, X8
+	VANDPS       X8, X7, X7
+	VBROADCASTSS X7, Y7
+	VMULPS       (DX), Y7, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       32(DX), Y7, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       64(DX), Y7, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       96(DX), Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPACKSSDW    Y9, Y8, Y8
+	VPACKSSDW    Y7, Y10, Y7
+	VPACKSSWB    Y7, Y8, Y8
+	VPMAXSB      Y3, Y8, Y8
+	VPERMD       Y8, Y4, Y8
+	VMOVDQU      Y8, (AX)
+	ADDQ         $0x20, AX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x01, BX
+	JMP          group1
+
+groupDone1:
+	VZEROUPPER
+	RET
 
 // func UnpackQ8(dst *float32, panel *byte, lane int, blocks int)
 // Requires: AVX, AVX2, F16C

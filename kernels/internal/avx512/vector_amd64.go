@@ -57,11 +57,6 @@ func AddScaled(acc *float32, x *float32, n int, w float32)
 //go:noescape
 func Divide(x *float32, n int, by float32)
 
-// StoreGroups quantises groups of 32 values with a float16 scale each, as kernels.KV.Store does.
-//
-//go:noescape
-func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
-
 // LoadGroups widens groups of 32 int8 with a float16 scale each.
 //
 //go:noescape

@@ -1214,255 +1214,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, F16C
-TEXT ·StoreGroups(SB), NOSPLIT, $0-32
-	MOVQ         dst+0(FP), AX
-	MOVQ         scales+8(FP), CX
-	MOVQ         src+16(FP), DX
-	MOVQ         groups+24(FP), BX
-	VBROADCASTSS magnitude<>+0(SB), Z0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X2
-	VBROADCASTSS quantLeast<>+0(SB), Z3
-	VMOVUPS      packOrder<>+0(SB), Z4
-	VBROADCASTSS one<>+0(SB), X5
-	VBROADCASTSS quietNaN<>+0(SB), X6
-
-group4:
-	CMPQ          BX, $0x04
-	JLT           groupDone4
-	VPANDD        (DX), Z0, Z7
-	VPANDD        64(DX), Z0, Z8
-	VPMAXUD       Z8, Z7, Z7
-	VEXTRACTI64X4 $0x01, Z7, Y8
-	VPMAXUD       Y7, Y8, Y8
-	VEXTRACTI128  $0x01, Y8, X7
-	VPMAXUD       X7, X8, X7
-	VPANDD        128(DX), Z0, Z8
-	VPANDD        192(DX), Z0, Z9
-	VPMAXUD       Z9, Z8, Z8
-	VEXTRACTI64X4 $0x01, Z8, Y9
-	VPMAXUD       Y8, Y9, Y9
-	VEXTRACTI128  $0x01, Y9, X8
-	VPMAXUD       X8, X9, X8
-	VPANDD        256(DX), Z0, Z9
-	VPANDD        320(DX), Z0, Z10
-	VPMAXUD       Z10, Z9, Z9
-	VEXTRACTI64X4 $0x01, Z9, Y10
-	VPMAXUD       Y9, Y10, Y10
-	VEXTRACTI128  $0x01, Y10, X9
-	VPMAXUD       X9, X10, X9
-	VPANDD        384(DX), Z0, Z10
-	VPANDD        448(DX), Z0, Z11
-	VPMAXUD       Z11, Z10, Z10
-	VEXTRACTI64X4 $0x01, Z10, Y11
-	VPMAXUD       Y10, Y11, Y11
-	VEXTRACTI128  $0x01, Y11, X10
-	VPMAXUD       X10, X11, X10
-	VPUNPCKLDQ    X8, X7, X11
-	VPUNPCKHDQ    X8, X7, X7
-	VPMAXUD       X7, X11, X11
-	VPUNPCKLDQ    X10, X9, X7
-	VPUNPCKHDQ    X10, X9, X8
-	VPMAXUD       X8, X7, X7
-	VPUNPCKLQDQ   X7, X11, X8
-	VPUNPCKHQDQ   X7, X11, X11
-	VPMAXUD       X11, X8, X8
-	VDIVPS        X1, X8, X8
-	VCMPPS        $0x03, X8, X8, X7
-	VBLENDVPS     X7, X6, X8, X8
-	VCVTPS2PH     $0x00, X8, X8
-	VMOVQ         X8, (CX)
-	ADDQ          $0x08, CX
-	VCVTPH2PS     X8, X8
-	VDIVPS        X8, X5, X7
-	VCMPPS        $0x12, X2, X7, X8
-	VANDPS        X8, X7, X7
-	VBROADCASTSS  X7, Z8
-	VMULPS        (DX), Z8, Z9
-	VCVTPS2DQ     Z9, Z9
-	VMULPS        64(DX), Z8, Z8
-	VCVTPS2DQ     Z8, Z8
-	VPSHUFD       $0x55, X7, X10
-	VBROADCASTSS  X10, Z10
-	VMULPS        128(DX), Z10, Z11
-	VCVTPS2DQ     Z11, Z11
-	VMULPS        192(DX), Z10, Z10
-	VCVTPS2DQ     Z10, Z10
-	VPACKSSDW     Z8, Z9, Z8
-	VPACKSSDW     Z10, Z11, Z9
-	VPACKSSWB     Z9, Z8, Z8
-	VPMAXSB       Z3, Z8, Z8
-	VPERMD        Z8, Z4, Z8
-	VPSHUFD       $0xaa, X7, X9
-	VBROADCASTSS  X9, Z9
-	VMULPS        256(DX), Z9, Z10
-	VCVTPS2DQ     Z10, Z10
-	VMULPS        320(DX), Z9, Z9
-	VCVTPS2DQ     Z9, Z9
-	VPSHUFD       $0xff, X7, X7
-	VBROADCASTSS  X7, Z7
-	VMULPS        384(DX), Z7, Z11
-	VCVTPS2DQ     Z11, Z11
-	VMULPS        448(DX), Z7, Z7
-	VCVTPS2DQ     Z7, Z7
-	VPACKSSDW     Z9, Z10, Z9
-	VPACKSSDW     Z7, Z11, Z7
-	VPACKSSWB     Z7, Z9, Z9
-	VPMAXSB       Z3, Z9, Z9
-	VPERMD        Z9, Z4, Z9
-	VEXTRACTI64X4 $0x01, Z8, Y7
-	VEXTRACTI64X4 $0x01, Z9, Y10
-	VMOVDQU       Y8, (AX)
-	VMOVDQU       Y7, 32(AX)
-	VMOVDQU       Y9, 64(AX)
-	VMOVDQU       Y10, 96(AX)
-	ADDQ          $0x80, AX
-	ADDQ          $0x00000200, DX
-	SUBQ          $0x04, BX
-	JMP           group4
-
-groupDone4:
-group1:
-	CMPQ          BX, $0x01
-	JLT           groupDone1
-	VPANDD        (DX), Z0, Z7
-	VPANDD        64(DX), Z0, Z8
-	VPMAXUD       Z8, Z7, Z7
-	VEXTRACTI64X4 $0x01, Z7, Y8
-	VPMAXUD       Y7, Y8, Y8
-	VEXTRACTI128  $0x01, Y8, X7
-	VPMAXUD       X7, X8, X7
-	VPUNPCKLDQ    X7, X7, X8
-	VPUNPCKHDQ    X7, X7, X9
-	VPMAXUD       X9, X8, X8
-	VPUNPCKLDQ    X7, X7, X9
-	VPUNPCKHDQ    X7, X7, X7
-	VPMAXUD       X7, X9, X9
-	VPUNPCKLQDQ   X9, X8, X7
-	VPUNPCKHQDQ   X9, X8, X8
-	VPMAXUD       X8, X7, X7
-	VDIVPS        X1, X7, X7
-	VCMPPS        $0x03, X7, X7, X8
-	VBLENDVPS     X8, X6, X7, X7
-	VCVTPS2PH     $0x00, X7, X7
-	VPEXTRW       $0x00, X7, (CX)
-	ADDQ          $0x02, CX
-	VCVTPH2PS     X7, X7
-	VDIVPS        X7, X5, X7
-	VCMPPS        $0x12, X2, X7, X8
-	VANDPS        X8, X7, X7
-	VBROADCASTSS  X7, Z7
-	VMULPS        (DX), Z7, Z8
-	VCVTPS2DQ     Z8, Z8
-	VMULPS        64(DX), Z7, Z7
-	VCVTPS2DQ     Z7, Z7
-	VPACKSSDW     Z7, Z8, Z9
-	VPACKSSDW     Z7, Z8, Z7
-	VPACKSSWB     Z7, Z9, Z9
-	VPMAXSB       Z3, Z9, Z9
-	VPERMD        Z9, Z4, Z9
-	VMOVDQU       Y9, (AX)
-	ADDQ          $0x20, AX
-	ADDQ          $0x00000080, DX
-	SUBQ          $0x01, BX
-	JMP           group1
-
-groupDone1:
-	VZEROUPPER
-	RET
-
-DATA quantMost<>+0(SB)/4, $0x42fe0000
-DATA quantMost<>+4(SB)/4, $0x42fe0000
-DATA quantMost<>+8(SB)/4, $0x42fe0000
-DATA quantMost<>+12(SB)/4, $0x42fe0000
-DATA quantMost<>+16(SB)/4, $0x42fe0000
-DATA quantMost<>+20(SB)/4, $0x42fe0000
-DATA quantMost<>+24(SB)/4, $0x42fe0000
-DATA quantMost<>+28(SB)/4, $0x42fe0000
-DATA quantMost<>+32(SB)/4, $0x42fe0000
-DATA quantMost<>+36(SB)/4, $0x42fe0000
-DATA quantMost<>+40(SB)/4, $0x42fe0000
-DATA quantMost<>+44(SB)/4, $0x42fe0000
-DATA quantMost<>+48(SB)/4, $0x42fe0000
-DATA quantMost<>+52(SB)/4, $0x42fe0000
-DATA quantMost<>+56(SB)/4, $0x42fe0000
-DATA quantMost<>+60(SB)/4, $0x42fe0000
-GLOBL quantMost<>(SB), RODATA|NOPTR, $64
-
-DATA maxFloat<>+0(SB)/4, $0x7f7fffff
-DATA maxFloat<>+4(SB)/4, $0x7f7fffff
-DATA maxFloat<>+8(SB)/4, $0x7f7fffff
-DATA maxFloat<>+12(SB)/4, $0x7f7fffff
-DATA maxFloat<>+16(SB)/4, $0x7f7fffff
-DATA maxFloat<>+20(SB)/4, $0x7f7fffff
-DATA maxFloat<>+24(SB)/4, $0x7f7fffff
-DATA maxFloat<>+28(SB)/4, $0x7f7fffff
-DATA maxFloat<>+32(SB)/4, $0x7f7fffff
-DATA maxFloat<>+36(SB)/4, $0x7f7fffff
-DATA maxFloat<>+40(SB)/4, $0x7f7fffff
-DATA maxFloat<>+44(SB)/4, $0x7f7fffff
-DATA maxFloat<>+48(SB)/4, $0x7f7fffff
-DATA maxFloat<>+52(SB)/4, $0x7f7fffff
-DATA maxFloat<>+56(SB)/4, $0x7f7fffff
-DATA maxFloat<>+60(SB)/4, $0x7f7fffff
-GLOBL maxFloat<>(SB), RODATA|NOPTR, $64
-
-DATA quantLeast<>+0(SB)/4, $0x81818181
-DATA quantLeast<>+4(SB)/4, $0x81818181
-DATA quantLeast<>+8(SB)/4, $0x81818181
-DATA quantLeast<>+12(SB)/4, $0x81818181
-DATA quantLeast<>+16(SB)/4, $0x81818181
-DATA quantLeast<>+20(SB)/4, $0x81818181
-DATA quantLeast<>+24(SB)/4, $0x81818181
-DATA quantLeast<>+28(SB)/4, $0x81818181
-DATA quantLeast<>+32(SB)/4, $0x81818181
-DATA quantLeast<>+36(SB)/4, $0x81818181
-DATA quantLeast<>+40(SB)/4, $0x81818181
-DATA quantLeast<>+44(SB)/4, $0x81818181
-DATA quantLeast<>+48(SB)/4, $0x81818181
-DATA quantLeast<>+52(SB)/4, $0x81818181
-DATA quantLeast<>+56(SB)/4, $0x81818181
-DATA quantLeast<>+60(SB)/4, $0x81818181
-GLOBL quantLeast<>(SB), RODATA|NOPTR, $64
-
-DATA packOrder<>+0(SB)/4, $0x00000000
-DATA packOrder<>+4(SB)/4, $0x00000004
-DATA packOrder<>+8(SB)/4, $0x00000008
-DATA packOrder<>+12(SB)/4, $0x0000000c
-DATA packOrder<>+16(SB)/4, $0x00000001
-DATA packOrder<>+20(SB)/4, $0x00000005
-DATA packOrder<>+24(SB)/4, $0x00000009
-DATA packOrder<>+28(SB)/4, $0x0000000d
-DATA packOrder<>+32(SB)/4, $0x00000002
-DATA packOrder<>+36(SB)/4, $0x00000006
-DATA packOrder<>+40(SB)/4, $0x0000000a
-DATA packOrder<>+44(SB)/4, $0x0000000e
-DATA packOrder<>+48(SB)/4, $0x00000003
-DATA packOrder<>+52(SB)/4, $0x00000007
-DATA packOrder<>+56(SB)/4, $0x0000000b
-DATA packOrder<>+60(SB)/4, $0x0000000f
-GLOBL packOrder<>(SB), RODATA|NOPTR, $64
-
-DATA quietNaN<>+0(SB)/4, $0x7fc00000
-DATA quietNaN<>+4(SB)/4, $0x7fc00000
-DATA quietNaN<>+8(SB)/4, $0x7fc00000
-DATA quietNaN<>+12(SB)/4, $0x7fc00000
-DATA quietNaN<>+16(SB)/4, $0x7fc00000
-DATA quietNaN<>+20(SB)/4, $0x7fc00000
-DATA quietNaN<>+24(SB)/4, $0x7fc00000
-DATA quietNaN<>+28(SB)/4, $0x7fc00000
-DATA quietNaN<>+32(SB)/4, $0x7fc00000
-DATA quietNaN<>+36(SB)/4, $0x7fc00000
-DATA quietNaN<>+40(SB)/4, $0x7fc00000
-DATA quietNaN<>+44(SB)/4, $0x7fc00000
-DATA quietNaN<>+48(SB)/4, $0x7fc00000
-DATA quietNaN<>+52(SB)/4, $0x7fc00000
-DATA quietNaN<>+56(SB)/4, $0x7fc00000
-DATA quietNaN<>+60(SB)/4, $0x7fc00000
-GLOBL quietNaN<>(SB), RODATA|NOPTR, $64
-
 // func LoadGroups(dst *float32, src *byte, scales *byte, groups int)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·LoadGroups(SB), NOSPLIT, $0-32
@@ -1510,6 +1261,24 @@ loop:
 	JLT        loop
 	VZEROUPPER
 	RET
+
+DATA quietNaN<>+0(SB)/4, $0x7fc00000
+DATA quietNaN<>+4(SB)/4, $0x7fc00000
+DATA quietNaN<>+8(SB)/4, $0x7fc00000
+DATA quietNaN<>+12(SB)/4, $0x7fc00000
+DATA quietNaN<>+16(SB)/4, $0x7fc00000
+DATA quietNaN<>+20(SB)/4, $0x7fc00000
+DATA quietNaN<>+24(SB)/4, $0x7fc00000
+DATA quietNaN<>+28(SB)/4, $0x7fc00000
+DATA quietNaN<>+32(SB)/4, $0x7fc00000
+DATA quietNaN<>+36(SB)/4, $0x7fc00000
+DATA quietNaN<>+40(SB)/4, $0x7fc00000
+DATA quietNaN<>+44(SB)/4, $0x7fc00000
+DATA quietNaN<>+48(SB)/4, $0x7fc00000
+DATA quietNaN<>+52(SB)/4, $0x7fc00000
+DATA quietNaN<>+56(SB)/4, $0x7fc00000
+DATA quietNaN<>+60(SB)/4, $0x7fc00000
+GLOBL quietNaN<>(SB), RODATA|NOPTR, $64
 
 // func LoadHalves(dst *float32, src *byte, n int)
 // Requires: AVX, AVX512F

@@ -69,6 +69,9 @@ func loadGroups() {
 	end()
 }
 
+// partsPerBlock is how many registers hold 32 elements.
+func partsPerBlock() int { return 2 * perGroup() }
+
 // halfInAllLanes is a float16 of memory, widened, in all lanes of a register.
 func halfInAllLanes(m Mem) reg.VecVirtual {
 	scale := register()

@@ -33,12 +33,12 @@ func main() {
 	addInt32()
 	addScaled()
 	divide()
-	storeGroups()
 	loadGroups()
 	storeHalves()
 	loadHalves()
 	if !wide { // the AVX-512 tier calls these too: they are no slower, or too rare to be worth two versions
 		quantise()
+		storeGroups()
 		unpackQ8()
 		unpackQ4()
 	}

@@ -11,7 +11,9 @@ import (
 // together is how many blocks of 32 are quantised at once: one lane of an xmm register each in all that is done per block.
 const together = 4
 
-// quantiser emits the quantisation of blocks of 32 elements to int8: kernels.Activations.Quantise and kernels.KV.Store.
+// quantiser emits the quantisation of blocks of 32 elements to int8: kernels.Activations.Quantise and kernels.KV.Store. There is only this
+// version, for AVX2: with registers of 512 bits, which must be halved for most of the steps, the first took a fifth longer, the second half
+// as long again for a head of 128 (Zen 4).
 type quantiser struct {
 	x         reg.Register // the blocks
 	magnitude group
@@ -31,23 +33,15 @@ func newQuantiser(x reg.Register) *quantiser {
 }
 
 // packOrder is the permutation that puts the doublewords of four packed registers into the registers' order: packing works inside each
-// 128 bits, so that doubleword 4*i+j of the result is what part i of register j had.
+// 128 bits, so that doubleword 4*i+j of the result is what half i of register j had.
 func packOrder() Mem {
-	parts := 4 * blocksPerRegister() / 2 // of 128 bits in a register
-	return table("packOrder", 4*parts, func(i int) uint32 { return uint32(i%parts*4 + i/parts) })
+	return table("packOrder", 8, func(i int) uint32 { return uint32(i%2*4 + i/2) })
 }
 
-// blocksPerRegister is how many blocks of bytes a register holds.
-func blocksPerRegister() int { return 3 - perGroup() }
-
-// part is 16 (wide) or 8 elements of a block in memory.
+// part is 8 elements of a block in memory.
 func (q *quantiser) part(block, part int) Mem {
-	size := 32 * blocksPerRegister()
-	return Mem{Base: q.x, Disp: block*128 + part*size}
+	return Mem{Base: q.x, Disp: block*128 + part*32}
 }
-
-// partsPerBlock is how many registers hold the 32 elements of a block.
-func partsPerBlock() int { return 2 * perGroup() }
 
 // maxima is the largest magnitude of each of n blocks, as bits, in the lanes of an xmm register. The bits of non-negative floats order
 // like integers, with every NaN above Inf.
@@ -79,28 +73,18 @@ func (q *quantiser) maxima(n int) reg.VecVirtual {
 // maximum is the largest magnitudes of a block in four lanes.
 func (q *quantiser) maximum(block int) reg.Register {
 	var top reg.VecVirtual
-	for part := range partsPerBlock() {
+	for part := range 4 {
 		r := register()
-		if wide {
-			VPANDD(q.part(block, part), q.magnitude[0], r)
-		} else {
-			VPAND(q.part(block, part), q.magnitude[0], r)
-		}
+		VPAND(q.part(block, part), q.magnitude[0], r)
 		if part > 0 {
 			VPMAXUD(r, top, top)
 		} else {
 			top = r
 		}
 	}
-	half := top
-	if wide {
-		half = YMM()
-		VEXTRACTI64X4(Imm(1), top, half)
-		VPMAXUD(top.AsY(), half, half)
-	}
 	quarter := XMM()
-	VEXTRACTI128(Imm(1), half, quarter)
-	VPMAXUD(quarter, half.AsX(), quarter)
+	VEXTRACTI128(Imm(1), top, quarter)
+	VPMAXUD(quarter, top.AsX(), quarter)
 	return quarter
 }
 
@@ -111,27 +95,17 @@ func (q *quantiser) orZero(x reg.VecVirtual) {
 	VANDPS(mask, x, x)
 }
 
-// quants multiplies n blocks by their inverse scales and rounds them to int8. Each result holds blocksPerRegister blocks. inverse gives
-// that of a block in all lanes. What is too large becomes 127 by saturation. What is too small, and the indefinite integer that a NaN
-// becomes, is -128 until the last step but one.
+// quants multiplies n blocks by their inverse scales and rounds them to int8. inverse gives that of a block in all lanes. What is too
+// large becomes 127 by saturation. What is too small, and the indefinite integer that a NaN becomes, is -128 until the last step but one.
 func (q *quantiser) quants(n int, inverse func(block int) reg.VecVirtual) []reg.VecVirtual {
 	var out []reg.VecVirtual
-	for first := 0; first < n; first += blocksPerRegister() {
+	for block := range n {
+		inv := inverse(block)
 		var parts [4]reg.VecVirtual
 		for i := range parts {
-			block := first + i/partsPerBlock()
-			if block >= n { // half a register is left over
-				parts[i] = parts[i-partsPerBlock()]
-				continue
-			}
-			if i%partsPerBlock() == 0 {
-				inv := inverse(block)
-				for j := range partsPerBlock() {
-					parts[i+j] = register()
-					VMULPS(q.part(block, j), inv, parts[i+j])
-					VCVTPS2DQ(parts[i+j], parts[i+j])
-				}
-			}
+			parts[i] = register()
+			VMULPS(q.part(block, i), inv, parts[i])
+			VCVTPS2DQ(parts[i], parts[i])
 		}
 		low, high := register(), register()
 		VPACKSSDW(parts[1], parts[0], low)
@@ -157,21 +131,7 @@ func broadcastLane(x reg.VecVirtual, lane int) reg.VecVirtual {
 	return r
 }
 
-// halves are the blocks of 32 bytes in registers, each in a ymm register.
-func halves(packed []reg.VecVirtual, n int) []reg.Register {
-	var out []reg.Register
-	for _, r := range packed {
-		out = append(out, r.AsY())
-		if wide && len(out) < n {
-			upper := YMM()
-			VEXTRACTI64X4(Imm(1), r, upper)
-			out = append(out, upper)
-		}
-	}
-	return out
-}
-
-// quantSums are the sums of the quants of each block, in the lanes of an xmm register (AVX2). ones holds a 1 in each byte, wordOnes in
+// quantSums are the sums of the quants of each block, in the lanes of an xmm register. ones holds a 1 in each byte, wordOnes in
 // each word.
 func quantSums(packed []reg.VecVirtual, n int, ones, wordOnes reg.VecVirtual) reg.VecVirtual {
 	var sums []reg.VecVirtual
@@ -220,8 +180,7 @@ func storeLanes(x reg.VecVirtual, n int, to Mem) {
 const scratchBlocks = 32
 
 // quantise goes over the blocks three times, because each step of a block waits long for the one before: maxima, then scales and their
-// inverses of many blocks at once, then quants. What belongs to a block meanwhile lies in the scratch memory. There is only this version, for AVX2: with registers of 512 bits,
-// which must be halved for most of the steps, it took a fifth longer (Zen 4).
+// inverses of many blocks at once, then quants. What belongs to a block meanwhile lies in the scratch memory.
 func quantise() {
 	p := function("Quantise", "func(quant *[32]int8, scale *float32, sum, start *int32, x *float32, blocks, stride int, scratch *[96]float32)",
 		"Quantise makes int8 of at most 32 blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.",
@@ -255,7 +214,7 @@ func quantise() {
 			VBROADCASTSS(numbers(inverses, b, block), inverse)
 			return inverse
 		})
-		for _, r := range halves(packed, n) {
+		for _, r := range packed {
 			VMOVDQU(r, Mem{Base: quant})
 			ADDQ(bytes, quant)
 		}
@@ -328,7 +287,7 @@ func storeGroups() {
 		VDIVPS(scale, one, inverse)
 		q.orZero(inverse)
 		packed := q.quants(n, func(block int) reg.VecVirtual { return broadcastLane(inverse, block) })
-		for i, r := range halves(packed, n) {
+		for i, r := range packed {
 			VMOVDQU(r, Mem{Base: dst, Disp: 32 * i})
 		}
 		ADDQ(Imm(uint64(32*n)), dst)
