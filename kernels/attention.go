@@ -34,8 +34,17 @@ func (kv *KV) Attend(out []float32, outStride int, q []float32, qStride, rows, h
 		n, pos := min(attendRows, rows-first), pos+first
 		blocks := KeyBlocks(pos + n)
 		s.parts = grow(s.parts, blocks*n*size)
+		t := activeAttention()
+		if t.fits(kv.HeadDim) {
+			s.pack(q[first*qStride:], qStride, n, kv.HeadDim)
+		}
 		for b := range blocks {
-			kv.AttendBlock(s.parts[b*n*size:(b+1)*n*size], q[first*qStride:], qStride, n, head, table, pos, b, s)
+			part := s.parts[b*n*size : (b+1)*n*size]
+			if t.fits(kv.HeadDim) {
+				t.rows(kv, part, n, head, table, pos, b, s)
+			} else {
+				kv.attendBlock(part, q[first*qStride:], qStride, n, head, table, pos, b, s)
+			}
 		}
 		for r := 0; r < n; {
 			blocks := KeyBlocks(pos + r + 1)
@@ -78,7 +87,8 @@ func (kv *KV) AttendHeads(dst, q []float32, qStride, rows, head, heads int, tabl
 	for h := range heads {
 		part, query := dst[h*size:(h+1)*size], q[h*d:]
 		if t.fits(d) {
-			t.rows(kv, part, query, qStride, rows, head+h, table, pos, b, s)
+			s.pack(query, qStride, rows, d)
+			t.rows(kv, part, rows, head+h, table, pos, b, s)
 		} else {
 			kv.attendBlock(part, query, qStride, rows, head+h, table, pos, b, s)
 		}

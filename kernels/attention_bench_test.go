@@ -106,12 +106,12 @@ func benchPrefill(b *testing.B, f KVFormat, rows, keys int) {
 	out := make([]float32, len(l.q))
 	pairs := rows*(keys-rows) + rows*(rows+1)/2
 	clock := clockHertz()
+	head := 0
 	best := bestPass(b, func() {
-		for head := range benchHeads {
-			l.layers[0].Attend(out[head*benchHeadDim:], stride, l.q[head*benchHeadDim:], stride, rows, head, l.table, keys-rows, &s)
-		}
+		head = (head + 1) % benchHeads
+		l.layers[0].Attend(out[head*benchHeadDim:], stride, l.q[head*benchHeadDim:], stride, rows, head, l.table, keys-rows, &s)
 	})
-	b.ReportMetric(best*clock/float64(pairs*benchHeads), "best-cycles")
+	b.ReportMetric(best*clock/float64(pairs), "best-cycles")
 	b.ReportMetric(clock/1e9, "GHz")
 }
 

@@ -9,13 +9,13 @@ const (
 	fewRows = 4 // so few rows do better one by one than with widened keys and values
 )
 
-// rows is AttendBlock.
-func (t *attendTier) rows(kv *KV, dst, q []float32, qStride, n, head int, table []int32, pos, b int, s *AttendScratch) {
+// rows is AttendBlock of n rows whose queries are packed in s.query.
+func (t *attendTier) rows(kv *KV, dst []float32, n, head int, table []int32, pos, b int, s *AttendScratch) {
 	first, size, d := b*KeyBlock, PartFloats(kv.HeadDim), kv.HeadDim
 	dst = dst[:n*size]
 	if n <= fewRows {
 		for r := range n {
-			t.oneRow(kv, dst[r*size:(r+1)*size], q[r*qStride:r*qStride+d], head, 1, table, pos+r, b, s)
+			t.oneRow(kv, dst[r*size:(r+1)*size], s.query[r*d:(r+1)*d], head, 1, table, pos+r, b, s)
 		}
 		return
 	}
@@ -26,7 +26,6 @@ func (t *attendTier) rows(kv *KV, dst, q []float32, qStride, n, head int, table 
 	if start == n {
 		return
 	}
-	s.pack(q, qStride, n, d)
 	s.scores = grow(s.scores, (n+dotsRows)*KeyBlock)
 	t.scoreRows(kv, start, n, head, table, pos, first, s)
 	for r := start; r < n; r += softmaxRows {

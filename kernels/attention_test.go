@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -62,7 +63,7 @@ func TestAttendIsTheSpecification(t *testing.T) {
 	forEachTier(t, func(t *testing.T) {
 		for _, f := range allKVFormats {
 			rng := newRand(uint64(f) + 40)
-			for _, headDim := range []int{1, 7, 8, 16, 20, 32, 40, 64, 128} {
+			for _, headDim := range []int{1, 7, 8, 16, 20, 32, 40, 48, 64, 80, 128, 160} {
 				for _, tokens := range []int{1, 2, 16, 17, 127, 128, 129, 260} {
 					if testing.Short() && headDim*tokens > 4000 {
 						continue
@@ -163,20 +164,129 @@ func TestAttendChunks(t *testing.T) {
 	})
 }
 
+// parts is AttendHeads for all key blocks of all heads, with guards between what it writes.
+func (s *sequence) parts(t testing.TB, q []float32, qStride, rows, pos int, scratch *AttendScratch) []float32 {
+	t.Helper()
+	const guards = 3
+	kv := &s.kv
+	blocks, size := KeyBlocks(pos+rows)+1, kv.Heads*rows*PartFloats(kv.HeadDim)
+	out := make([]float32, blocks*(size+guards))
+	for i := range out {
+		out[i] = 77
+	}
+	for b := range blocks {
+		dst := out[b*(size+guards):]
+		kv.AttendHeads(dst[:size], q, qStride, rows, 0, kv.Heads, s.table, pos, b, scratch)
+		for i, v := range dst[size : size+guards] {
+			if v != 77 {
+				t.Fatalf("key block %d: %g is written %d behind the parts", b, v, i)
+			}
+		}
+	}
+	return out
+}
+
+// checkTiers compares the parts of all heads on every tier with those of the generic tier, bit by bit.
+func (s *sequence) checkTiers(t testing.TB, rng *rand.Rand, rows, pos int, next func() float32) {
+	t.Helper()
+	before := Active()
+	defer Use(before)
+	qStride := s.kv.Heads*s.kv.HeadDim + rng.IntN(3)
+	q := make([]float32, rows*qStride)
+	for i := range q {
+		q[i] = next()
+	}
+	scratch := new(AttendScratch) // of all tiers: none may rely on what is in it
+	var want []float32
+	for _, tier := range append([]Tier{Generic}, Tiers()...) {
+		if err := Use(tier); err != nil {
+			t.Fatal(err)
+		}
+		got := s.parts(t, q, qStride, rows, pos, scratch)
+		if want == nil {
+			want = got
+		}
+		for i, v := range got {
+			if !sameBits(v, want[i]) {
+				t.Fatalf("%s on %s, %d heads of %d, %d rows at %d: element %d of the parts is %g, want %g",
+					s.kv.Format, tier, s.kv.Heads, s.kv.HeadDim, rows, pos, i, v, want[i])
+			}
+		}
+	}
+}
+
+func TestAttendHeadsIsGeneric(t *testing.T) {
+	for _, f := range allKVFormats {
+		rng := newRand(uint64(f) + 90)
+		for _, shape := range []struct{ heads, headDim, tokens, rows int }{
+			{1, 128, 1, 1}, {3, 128, 200, 1}, {17, 128, 33, 1}, {18, 16, 129, 1}, {2, 96, 140, 1}, {2, 256, 20, 1}, {2, 20, 130, 1},
+			{2, 128, 150, 4}, {2, 128, 150, 5}, {1, 128, 130, 130}, {1, 64, 300, 77}, {1, 144, 260, 9}, {2, 16, 256, 256}, {1, 48, 270, 129},
+		} {
+			if testing.Short() && shape.heads*shape.headDim*shape.rows*shape.tokens > 1<<19 {
+				continue
+			}
+			for _, tame := range []bool{true, false} {
+				next := func() float32 { return float32(rng.NormFloat64()) }
+				if !tame {
+					next = func() float32 { return hostile(rng) }
+				}
+				s := newSequence(t, rng, f, shape.heads, shape.headDim, shape.tokens, next)
+				s.checkTiers(t, rng, shape.rows, shape.tokens-shape.rows, next)
+			}
+		}
+	}
+}
+
+// Bytes that Store never writes have one meaning too.
+func TestAttendReadsAnyBytes(t *testing.T) {
+	for _, f := range allKVFormats {
+		for _, rows := range []int{1, 7} {
+			rng := newRand(uint64(f) + 95)
+			next := func() float32 { return float32(rng.NormFloat64()) }
+			s := newSequence(t, rng, f, 2, 128, 140, next)
+			for i := range s.kv.Data {
+				s.kv.Data[i] = byte(rng.Uint32())
+			}
+			s.checkTiers(t, rng, rows, 140-rows, next)
+		}
+	}
+}
+
+// Scores that underflow to zeros of both signs, and weights far below each other.
+func TestAttendZeroScores(t *testing.T) {
+	for _, f := range allKVFormats {
+		for _, rows := range []int{1, 20} {
+			rng := newRand(7)
+			next := func() float32 { return float32(rng.NormFloat64()) * 1e-24 }
+			s := newSequence(t, rng, f, 1, 32, 140, next)
+			s.checkTiers(t, rng, rows, 140-rows, next)
+			s.checkTiers(t, rng, rows, 140-rows, func() float32 { return float32(math.Copysign(math.Pow(2, float64(rng.IntN(120))), rng.NormFloat64())) })
+		}
+	}
+}
+
 func FuzzAttend(f *testing.F) {
 	f.Add(uint8(0), uint8(16), uint16(140), uint8(3), uint64(1), true)
 	f.Add(uint8(1), uint8(40), uint16(20), uint8(1), uint64(2), false)
 	f.Add(uint8(2), uint8(3), uint16(300), uint8(9), uint64(3), false)
+	f.Add(uint8(0), uint8(207), uint16(260), uint8(120), uint64(4), false)
+	f.Add(uint8(1), uint8(207), uint16(270), uint8(8), uint64(5), true)
 	f.Fuzz(func(t *testing.T, format, headDim uint8, tokens uint16, rows uint8, seed uint64, tame bool) {
 		rng := newRand(seed)
 		next := func() float32 { return hostile(rng) }
 		if tame {
 			next = func() float32 { return float32(rng.NormFloat64()) }
 		}
+		dim := 1 + int(headDim)%200
+		if headDim >= 200 { // what the tiers have functions for
+			dim = lanes * (int(headDim) - 199)
+			dim = min(dim, 160)
+		}
 		n := 1 + int(tokens)%300
-		s := newSequence(t, rng, allKVFormats[format%3], 1, 1+int(headDim)%70, n, next)
-		r := 1 + int(rows)%min(n, 10)
-		s.check(t, rng, r, n-r, next)
+		s := newSequence(t, rng, allKVFormats[format%3], 1+rng.IntN(2), dim, n, next)
+		r := 1 + int(rows)%min(n, 140)
+		s.checkTiers(t, rng, r, n-r, next)
+		s.check(t, rng, min(r, 10), n-min(r, 10), next)
 	})
 }
 

@@ -73,3 +73,16 @@ func widenScales(scales reg.Register) Mem {
 	}
 	return local
 }
+
+// prefetch asks for what follows the bytes [lo, hi) behind base at some distance. Only Q8 needs it: between two of its loads there is so much
+// to compute that the processor does not run far enough ahead by itself (13 GB/s instead of 7). Float16 is read as fast as memory goes, and
+// asking costs it a tenth.
+func (f format) prefetch(base reg.Register, lo, hi int) {
+	const line, ahead = 64, 4096
+	if !f.scaled {
+		return
+	}
+	for l := (lo + line - 1) / line * line; l < hi; l += line {
+		PREFETCHT0(at(base, l+ahead))
+	}
+}

@@ -76,6 +76,7 @@ func (w *keysWriter) unrolled() {
 	}
 	w.each(func(key int) []reg.VecVirtual {
 		sum := registers(parts())
+		w.f.prefetch(w.page, key*bytes, (key+1)*bytes)
 		for i := range vectors * parts() {
 			m := at(w.page, key*bytes+i*w.f.registerBytes())
 			scale := scales.Offset(4 * (key*scaleSlots + i/parts()*lanes/group))

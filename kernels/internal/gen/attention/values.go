@@ -52,6 +52,7 @@ func values(f format, vectors int) {
 // addValue adds one weighted value to sums and goes on to the next. The scales at scale are float32 already, or float16
 // behind the value's elements.
 func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual, widened bool, vector reg.GPVirtual) {
+	f.prefetch(from, 0, f.vectorBytes(headDim))
 	var w reg.VecVirtual
 	if !wide() {
 		w = register()
