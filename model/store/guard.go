@@ -47,6 +47,8 @@ type ahead struct {
 	part  section // of one panel, from the start of the panel
 	step  int     // rows in a panel
 	panel int64   // bytes in a panel
+
+	touches bool // whole rows, which the system reads in large pages when they are touched and not asked for
 }
 
 func (m *Model) newAhead(t *tensorState, rows, k shard.Slice) ahead {
@@ -60,12 +62,13 @@ func (m *Model) newAhead(t *tensorState, rows, k shard.Slice) ahead {
 	a.step, a.panel = kernels.PanelRows, int64(kernels.Blocks(t.K)*f.BlockBytes())
 	lo := int64(k.Lo / kernels.BlockK * f.BlockBytes())
 	a.part = section{lo, int64(kernels.Blocks(k.Hi)*f.BlockBytes()) - lo}
+	a.touches = canTouch && a.part.size == a.panel
 	return a
 }
 
 // reach is called before row is read.
 func (a *ahead) reach(row int) {
-	if !a.m.mapped || a.next >= a.rows.Hi || row < a.next-a.step*int(readAhead/2/a.panel) {
+	if a.touches || !a.m.mapped || a.next >= a.rows.Hi || row < a.next-a.step*int(readAhead/2/a.panel) {
 		return
 	}
 	count := max(1, readAhead/a.panel)

@@ -10,7 +10,11 @@ import (
 
 // mapFile maps the whole file for reading. The pages are shared with every other process that maps it.
 func mapFile(f *os.File, size int64) ([]byte, error) {
-	return unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err == nil {
+		adviseHuge(data, true)
+	}
+	return data, err
 }
 
 func unmapFile(data []byte) error { return unix.Munmap(data) }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -13,12 +14,14 @@ const (
 	readerWindow = 512 << 20
 	// readerChunk is how many bytes it asks the system for at a time.
 	readerChunk = 8 << 20
+	// readerStreams is how many chunks it reads side by side, so that the disk always knows of more: eight read 13B a tenth faster than three.
+	readerStreams = 8
 )
 
 var _ model.AheadReader = (*Model)(nil)
 
-// reader reads pieces of a model into the system's memory of files, in the order of their first use, in one goroutine that
-// ends with its list or with the model.
+// reader reads pieces of a model into the system's memory of files, in the order of their first use, in goroutines that
+// end with its list or with the model.
 type reader struct {
 	mu   sync.Mutex // held by ReadAhead and Close
 	stop chan struct{}
@@ -50,12 +53,25 @@ func (m *Model) ReadAhead(order []model.Piece) {
 	var list []chunk
 	for _, p := range order {
 		if t := m.tensors[p.Name]; t != nil && t.CheckSlice(p.Rows, p.K, m.manifest.Leaf) == nil {
+			m.keepSmall(t, p)
 			list = appendChunks(list, t, p)
 		}
 	}
 	stop := make(chan struct{})
 	r.stop = stop
 	r.done.Go(func() { m.readAhead(queue{list: list, window: r.window}, stop) })
+}
+
+// keepSmall sees to it that a rank which needs some columns of a matrix does not read the others with them.
+func (m *Model) keepSmall(t *tensorState, p model.Piece) {
+	if p.K.Len() == t.K {
+		return
+	}
+	page := int64(os.Getpagesize())
+	lo, hi := roundUp(t.Offset, page), (t.Offset+t.Bytes)/page*page
+	if lo < hi {
+		adviseHuge(m.data[lo:hi], false)
+	}
 }
 
 // endReader ends the goroutine, if there is one. The caller holds mu.
@@ -115,21 +131,27 @@ func (q *queue) take() (c *chunk, ok bool) {
 	return c, true
 }
 
-// readAhead asks the system for one chunk after the other.
+// readAhead fetches one chunk after the other, some of them side by side.
 func (m *Model) readAhead(q queue, stop <-chan struct{}) {
+	fetching := make(chan struct{}, readerStreams)
 	for {
 		c, ok := q.take()
 		if c == nil || !ok && !m.reader.wait(c, stop) {
 			return
 		}
+		if !ok || c.good() {
+			continue
+		}
 		select {
 		case <-stop:
 			return
-		default:
+		case fetching <- struct{}{}:
 		}
-		if ok && !c.good() {
-			m.adviseChunk(c)
-		}
+		wanted := *c
+		m.reader.done.Go(func() {
+			m.fetch(&wanted)
+			<-fetching
+		})
 	}
 }
 
@@ -141,10 +163,19 @@ func (c *chunk) good() bool {
 	return len(c.units) == 0
 }
 
-// adviseChunk asks the system for the bytes of a chunk.
-func (m *Model) adviseChunk(c *chunk) {
+// fetch has a chunk read: whole rows by touching them, which takes as long as the disk does, others by asking for their pages.
+func (m *Model) fetch(c *chunk) {
 	a := m.newAhead(c.tensor, c.piece.Rows, c.piece.K)
-	a.ask(int64(c.piece.Rows.Lo/a.step), a.end())
+	first := int64(c.piece.Rows.Lo / a.step)
+	if a.touches {
+		page := int64(os.Getpagesize())
+		lo := a.t.Offset + first*a.panel
+		lo -= lo % page
+		if touch(m.data[lo : a.t.Offset+a.end()*a.panel]) {
+			return
+		}
+	}
+	a.ask(first, a.end())
 }
 
 // wait returns when a unit was verified, unless the chunk is good by then, or with false when the reader has to stop.
