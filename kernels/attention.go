@@ -73,14 +73,15 @@ func (kv *KV) AttendBlock(dst, q []float32, qStride, rows, head int, table []int
 }
 
 // AttendHeads is AttendBlock for heads heads from head on: q holds row r's query of head head+h at r*qStride+h*HeadDim, and its part goes to
-// dst[(h*rows+r)*PartFloats]. The heads of a page lie one behind the other, so that one row (decode) reads memory in long runs if it
-// takes many of its heads in one call.
+// dst[(h*rows+r)*PartFloats]. The heads of a page lie one behind the other, so that few rows (decode) read memory in long runs if they
+// take many heads in one call.
 func (kv *KV) AttendHeads(dst, q []float32, qStride, rows, head, heads int, table []int32, pos, b int, s *AttendScratch) {
 	d, size := kv.HeadDim, rows*PartFloats(kv.HeadDim)
 	t := activeAttention()
-	if t.fits(d) && rows == 1 {
+	if t.fits(d) && rows <= rowsFew {
 		for h := 0; h < heads; h += callHeads {
-			t.oneRow(kv, dst[h*size:], q[h*d:], head+h, min(callHeads, heads-h), table, pos, b, s)
+			n := min(callHeads, heads-h)
+			t.fewRows(kv, dst[h*size:(h+n)*size], q[h*d:], qStride, rows, head+h, n, table, pos, b, s)
 		}
 		return
 	}

@@ -6,17 +6,15 @@ const (
 	dotsWork = 768 // working memory of a tile
 	mixDim   = 32  // elements of values that are widened for a whole key block: 16 KiB
 
-	fewRows = 4 // so few rows do better one by one than with widened keys and values
+	rowsFew = 4 // so few rows do as well without widened keys and values
 )
 
 // rows is AttendBlock of n rows whose queries are packed in s.query.
 func (t *attendTier) rows(kv *KV, dst []float32, n, head int, table []int32, pos, b int, s *AttendScratch) {
 	first, size, d := b*KeyBlock, PartFloats(kv.HeadDim), kv.HeadDim
 	dst = dst[:n*size]
-	if n <= fewRows {
-		for r := range n {
-			t.oneRow(kv, dst[r*size:(r+1)*size], s.query[r*d:(r+1)*d], head, 1, table, pos+r, b, s)
-		}
+	if n <= rowsFew {
+		t.fewRows(kv, dst, s.query, d, n, head, 1, table, pos, b, s)
 		return
 	}
 	start := min(n, max(0, first-pos)) // the first row that sees a key

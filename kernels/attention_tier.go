@@ -42,45 +42,51 @@ type mixTile struct {
 // fits reports whether the tier has functions for a head dimension.
 func (t *attendTier) fits(headDim int) bool { return t != nil && headDim%lanes == 0 }
 
-// oneRow is AttendHeads for one row. It takes a page's keys for all heads, in the order in which they lie in memory, then the next
-// page's, then all values.
-func (t *attendTier) oneRow(kv *KV, dst, q []float32, head, heads int, table []int32, pos, b int, s *AttendScratch) {
+// fewRows is AttendHeads for few rows. It takes a page's keys for all heads and rows, in the order in which they lie in memory, then the
+// next page's, then all values.
+func (t *attendTier) fewRows(kv *KV, dst, q []float32, qStride, rows, head, heads int, table []int32, pos, b int, s *AttendScratch) {
 	d, size, first := kv.HeadDim, PartFloats(kv.HeadDim), b*KeyBlock
-	n := min(KeyBlock, pos+1-first)
-	q, dst = q[:heads*d], dst[:heads*size]
-	for h := range heads {
-		emptyPart(dst[h*size : (h+1)*size])
+	q, dst = q[:(rows-1)*qStride+heads*d], dst[:rows*heads*size]
+	for i := range rows * heads {
+		emptyPart(dst[i*size : (i+1)*size])
 	}
-	if n <= 0 {
-		return
-	}
-	s.scores = grow(s.scores, heads*KeyBlock)
-	keys := t.keys[kv.Format]
-	if d == 128 {
-		keys = t.keys128[kv.Format]
-	}
-	scale := scoreScale(d)
-	for at := 0; at < n; at += BlockTokens {
+	s.scores = grow(s.scores, rows*heads*KeyBlock) // (rows, heads, KeyBlock)
+	keys, scale, most := t.keysOf(kv), scoreScale(d), min(KeyBlock, pos+rows-first)
+	for at := 0; at < most; at += BlockTokens {
 		page := kv.heads(table[(first+at)/BlockTokens], keyHalf, head, heads)
-		keys(&s.scores[at], &q[0], &page[0], heads, d, scale)
+		for r := max(0, first+at-pos); r < rows; r++ {
+			keys(&s.scores[r*heads*KeyBlock+at], &q[r*qStride], &page[0], heads, d, scale)
+		}
 	}
-	t.softmax(&dst[0], 4*size, &s.scores[0], n, 0, heads)
-	for at := 0; at < n; at += BlockTokens {
+	for r := max(0, first-pos); r < rows; r++ {
+		t.softmax(&dst[r*size], 4*rows*size, &s.scores[r*heads*KeyBlock], min(KeyBlock, pos+r+1-first), 0, heads)
+	}
+	for at := 0; at < most; at += BlockTokens {
 		page := kv.heads(table[(first+at)/BlockTokens], valueHalf, head, heads)
-		t.addValues(kv, dst, s.scores[at:], page, heads, min(BlockTokens, n-at))
+		for r := max(0, first+at-pos); r < rows; r++ {
+			t.addValues(kv, dst[r*size:], 4*rows*size, s.scores[r*heads*KeyBlock+at:], page, heads, min(BlockTokens, pos+r+1-first-at))
+		}
 	}
 }
 
-// addValues adds n values of a page, of all heads, to the parts in dst.
-func (t *attendTier) addValues(kv *KV, dst, p []float32, page []byte, heads, n int) {
-	d, size, vector := kv.HeadDim, PartFloats(kv.HeadDim), kv.Format.VectorBytes(kv.HeadDim)
+// keysOf is the function for the keys of a cache.
+func (t *attendTier) keysOf(kv *KV) keysFunc {
+	if kv.HeadDim == 128 {
+		return t.keys128[kv.Format]
+	}
+	return t.keys[kv.Format]
+}
+
+// addValues adds n values of a page, of all heads, to the parts in dst, stride bytes apart.
+func (t *attendTier) addValues(kv *KV, dst []float32, stride int, p []float32, page []byte, heads, n int) {
+	d, vector := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
 	for c := 0; c < d; {
 		chunk := t.valuesChunk(d, d-c)
 		from, scales := kv.Format.elementBytes()*c, 0
 		if kv.Format == KVQ8 {
 			scales = d + 2*(c/kvGroup)
 		}
-		chunk.add[kv.Format](&dst[2+c], 4*size, &p[0], &page[from], &page[scales], vector, heads, n)
+		chunk.add[kv.Format](&dst[2+c], stride, &p[0], &page[from], &page[scales], vector, heads, n)
 		c += chunk.dim
 	}
 }
