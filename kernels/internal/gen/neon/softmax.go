@@ -31,37 +31,51 @@ func softmax(file *File) {
 	fn.I("MOVD $128, R6")
 	fn.I("CSEL LT, R3, R6, R3")
 	padScores(fn.Func)
+	largestScore(fn.Func)
+	weighScores(fn)
+	fn.I("ADD R1, R0")
+	fn.I("ADD $%d, R2", scoresBytes)
+	fn.I("ADD R4, R3")
+	fn.I("SUBS $1, R5")
+	fn.I("BNE row")
+	fn.Return()
+}
 
+// largestScore writes the largest of the R9 scores at R2, of R3 made a multiple of 16, to the part at R0 and all lanes of softMax.
+func largestScore(fn *Func) {
 	fn.I("ADD $15, R3, R9")
 	fn.I("AND $-16, R9, R9")
 	fn.I("MOVD R9, R10")
 	fn.I("MOVD R2, R11")
-	set(fn.Func, softMax, float32(math.Inf(-1)))
+	set(fn, softMax, float32(math.Inf(-1)))
 	for v := range 3 {
 		fn.V(MOV, 4+v, softMax)
 	}
 	fn.Label("largest")
 	fn.LoadQ("R11", 0, run(0, 4)...)
 	for v, m := range []int{softMax, 4, 5, 6} {
-		larger(fn.Func, m, v, 7+v%2)
+		larger(fn, m, v, 7+v%2)
 	}
 	fn.I("ADD $64, R11")
 	fn.I("SUBS $16, R10")
 	fn.I("BNE largest")
 	for _, v := range []int{4, 5, 6} {
-		larger(fn.Func, softMax, v, 7)
+		larger(fn, softMax, v, 7)
 	}
 	for lane := 1; lane < 4; lane++ {
 		fn.V(DUP, lane, softMax, lane)
 	}
 	for lane := 1; lane < 4; lane++ {
-		larger(fn.Func, softMax, lane, 7)
+		larger(fn, softMax, lane, 7)
 	}
 	fn.V(DUP, softMax, softMax, 0)
 	fn.V(MOVZERO, 0)
 	fn.V(FADD, softMax, softMax, 0) // +0 for -0
 	fn.I("FMOVS F%d, (R0)", softMax)
+}
 
+// weighScores replaces the R9 scores at R2 by their weights and writes the sum of these to the part at R0.
+func weighScores(fn expOf) {
 	for v := range 4 {
 		fn.V(MOVZERO, softSum+v)
 	}
@@ -83,13 +97,6 @@ func softmax(file *File) {
 	fn.V(FADD, 0, 0, softSum)
 	fn.V(FADDP, 0, 0, 0)
 	fn.I("FMOVS F0, 4(R0)")
-
-	fn.I("ADD R1, R0")
-	fn.I("ADD $%d, R2", scoresBytes)
-	fn.I("ADD R4, R3")
-	fn.I("SUBS $1, R5")
-	fn.I("BNE row")
-	fn.Return()
 }
 
 // padScores sets the scores behind the R3 ones at R2, up to a multiple of 16, to -Inf.
