@@ -4588,7 +4588,7 @@ step:
 	RET
 
 // func MulBF16x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x2(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -4625,6 +4625,10 @@ leaf:
 	VPXORD  Z3, Z3, Z3
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z6
 	VMULPS.BCST  (BX), Z6, Z7
 	VADDPS       Z7, Z1, Z1
@@ -4695,7 +4699,7 @@ step:
 	RET
 
 // func MulBF16x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x3(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -4736,6 +4740,10 @@ leaf:
 	VPXORD  Z5, Z5, Z5
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z8
 	VMULPS.BCST  (BX), Z8, Z9
 	VADDPS       Z9, Z1, Z1
@@ -4829,7 +4837,7 @@ step:
 	RET
 
 // func MulBF16x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x4(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -4874,6 +4882,10 @@ leaf:
 	VPXORD  Z7, Z7, Z7
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z10
 	VMULPS.BCST  (BX), Z10, Z11
 	VADDPS       Z11, Z1, Z1
@@ -4990,7 +5002,7 @@ step:
 	RET
 
 // func MulBF16x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x5(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -5039,6 +5051,10 @@ leaf:
 	VPXORD  Z9, Z9, Z9
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z12
 	VMULPS.BCST  (BX), Z12, Z13
 	VADDPS       Z13, Z1, Z1
@@ -5178,7 +5194,7 @@ step:
 	RET
 
 // func MulBF16x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x6(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -5231,6 +5247,10 @@ leaf:
 	VPXORD  Z11, Z11, Z11
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z14
 	VMULPS.BCST  (BX), Z14, Z15
 	VADDPS       Z15, Z1, Z1
@@ -5393,7 +5413,7 @@ step:
 	RET
 
 // func MulBF16x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x7(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -5451,6 +5471,10 @@ leaf:
 	VPXORD  Z13, Z13, Z13
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z16
 	VMULPS.BCST  (BX), Z16, Z17
 	VADDPS       Z17, Z1, Z1
@@ -5636,7 +5660,7 @@ step:
 	RET
 
 // func MulBF16x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x8(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -5698,6 +5722,10 @@ leaf:
 	VPXORD  Z15, Z15, Z15
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
 	VPSLLD       $0x10, (DX), Z18
 	VMULPS.BCST  (BX), Z18, Z19
 	VADDPS       Z19, Z1, Z1
@@ -6217,7 +6245,7 @@ step:
 	RET
 
 // func MulF32x4(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x4(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -6260,6 +6288,14 @@ leaf:
 	VPXORD  Z7, Z7, Z7
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
+	PREFETCHT1   12544(DX)
+	PREFETCHT1   12608(DX)
+	PREFETCHT1   12672(DX)
+	PREFETCHT1   12736(DX)
 	VMOVUPS      (DX), Z9
 	VMULPS.BCST  (BX), Z9, Z10
 	VADDPS       Z10, Z1, Z1
@@ -6376,7 +6412,7 @@ step:
 	RET
 
 // func MulF32x5(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x5(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -6423,6 +6459,14 @@ leaf:
 	VPXORD  Z9, Z9, Z9
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
+	PREFETCHT1   12544(DX)
+	PREFETCHT1   12608(DX)
+	PREFETCHT1   12672(DX)
+	PREFETCHT1   12736(DX)
 	VMOVUPS      (DX), Z11
 	VMULPS.BCST  (BX), Z11, Z12
 	VADDPS       Z12, Z1, Z1
@@ -6562,7 +6606,7 @@ step:
 	RET
 
 // func MulF32x6(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x6(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -6613,6 +6657,14 @@ leaf:
 	VPXORD  Z11, Z11, Z11
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
+	PREFETCHT1   12544(DX)
+	PREFETCHT1   12608(DX)
+	PREFETCHT1   12672(DX)
+	PREFETCHT1   12736(DX)
 	VMOVUPS      (DX), Z13
 	VMULPS.BCST  (BX), Z13, Z14
 	VADDPS       Z14, Z1, Z1
@@ -6775,7 +6827,7 @@ step:
 	RET
 
 // func MulF32x7(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x7(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -6831,6 +6883,14 @@ leaf:
 	VPXORD  Z13, Z13, Z13
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
+	PREFETCHT1   12544(DX)
+	PREFETCHT1   12608(DX)
+	PREFETCHT1   12672(DX)
+	PREFETCHT1   12736(DX)
 	VMOVUPS      (DX), Z15
 	VMULPS.BCST  (BX), Z15, Z16
 	VADDPS       Z16, Z1, Z1
@@ -7016,7 +7076,7 @@ step:
 	RET
 
 // func MulF32x8(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x8(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -7076,6 +7136,14 @@ leaf:
 	VPXORD  Z15, Z15, Z15
 
 step:
+	PREFETCHT1   12288(DX)
+	PREFETCHT1   12352(DX)
+	PREFETCHT1   12416(DX)
+	PREFETCHT1   12480(DX)
+	PREFETCHT1   12544(DX)
+	PREFETCHT1   12608(DX)
+	PREFETCHT1   12672(DX)
+	PREFETCHT1   12736(DX)
 	VMOVUPS      (DX), Z17
 	VMULPS.BCST  (BX), Z17, Z18
 	VADDPS       Z18, Z1, Z1

@@ -12,6 +12,8 @@ type float struct {
 	doc  string
 	n    int
 	bf16 bool
+
+	prefetchFrom int // as in quantised
 }
 
 const floatSignature = "(out *int32, stride int, load, store uint16, weights *byte, x *float32, pitch int, " +
@@ -48,6 +50,15 @@ func (f float) generate() {
 	l.open()
 
 	Label("step")
+	size := 64 * floatStep
+	if f.bf16 {
+		size /= 2
+	}
+	if f.n >= f.prefetchFrom {
+		for at := 0; at < size; at += 64 {
+			PREFETCHT1(Mem{Base: weights, Disp: prefetchDistance + at})
+		}
+	}
 	w, product := ZMM(), ZMM()
 	multiply := func(k int) {
 		for i, acc := range l.acc {
@@ -68,10 +79,6 @@ func (f float) generate() {
 		multiply(k)
 		VMOVUPS(Mem{Base: weights, Disp: 64*k + 64}, w)
 		multiply(k + 1)
-	}
-	size := 64 * floatStep
-	if f.bf16 {
-		size /= 2
 	}
 	ADDQ(U32(size), weights)
 	x.advance(4 * floatStep)

@@ -21,10 +21,10 @@ func main() {
 		quantised{name: fmt.Sprint("MulQ4x", n), doc: doc("Q4", n), n: n, unpack: unpackQ4, quantBytes: 256, table: true, prefetchFrom: 2}.generate()
 	}
 	for n := 1; n <= columns; n++ {
-		float{name: fmt.Sprint("MulBF16x", n), doc: doc("BF16", n), n: n, bf16: true}.generate()
+		float{name: fmt.Sprint("MulBF16x", n), doc: doc("BF16", n), n: n, bf16: true, prefetchFrom: 2}.generate()
 	}
 	for n := 1; n <= columns; n++ {
-		float{name: fmt.Sprint("MulF32x", n), doc: doc("F32", n), n: n}.generate()
+		float{name: fmt.Sprint("MulF32x", n), doc: doc("F32", n), n: n, prefetchFrom: 4}.generate()
 	}
 	Generate()
 }
