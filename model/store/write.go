@@ -129,6 +129,7 @@ func writeModel(ctx context.Context, out sink, m *Manifest, weights Weights, tok
 	if err := out.Sync(); err != nil {
 		return Report{}, spaceError(err)
 	}
+	dropWritten(out)
 	return Report{Digest: h.digest, Size: h.fileSize, Manifest: *m}, nil
 }
 

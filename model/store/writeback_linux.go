@@ -14,3 +14,11 @@ func startWriteback(out sink, at, n int64) {
 		_ = unix.SyncFileRange(int(f.Fd()), at, n, unix.SYNC_FILE_RANGE_WRITE)
 	}
 }
+
+// dropWritten lets the system forget the pages of a file that is safe on the disk. Pages that were written are small and stay so;
+// those that the first start reads are large (see adviseHuge), which is worth reading the file once more.
+func dropWritten(out sink) {
+	if f, ok := out.(*os.File); ok {
+		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	}
+}
