@@ -127,7 +127,7 @@ func Mix1x32(acc *float32, accStride int, p *float32, v *float32, keys int, more
 //go:noescape
 func Mix1x16(acc *float32, accStride int, p *float32, v *float32, keys int, more int)
 
-// Softmax replaces the first keys scores of each row by Exp(score - max) and writes the max and the sum to the row's part; parts are stride bytes apart, rows of scores 512. keys is at least 1, grows by step with each row, and stops at 128. Scores up to the next multiple of 16 are overwritten.
+// Softmax replaces the first keys scores of each row by Exp(score - max) and writes the max and the sum to the row's part; parts are stride bytes apart, rows of scores 512. keys is at least 1, grows by step with each row, and stops at 128. Scores up to the next multiple of 32 are overwritten.
 //
 //go:noescape
 func Softmax(part *float32, stride int, scores *float32, keys int, step int, rows int)

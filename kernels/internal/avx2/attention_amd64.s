@@ -7815,73 +7815,73 @@ row159:
 exp160:
 	VMOVUPS      (R10), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       float32_3fb8aa3b<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y5
-	VCVTDQ2PS    Y5, Y4
-	VMULPS       float32_3f318000<>+0(SB), Y4, Y7
-	VSUBPS       Y7, Y3, Y6
-	VMULPS       float32_b95e8083<>+0(SB), Y4, Y7
-	VSUBPS       Y7, Y6, Y6
-	VMULPS       float32_39506967<>+0(SB), Y6, Y4
-	VADDPS       float32_3ab743ce<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3c088908<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3d2aa9c1<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3e2aaaaa<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3f000000<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y6, Y7
-	VMULPS       Y7, Y4, Y4
-	VADDPS       Y6, Y4, Y4
-	VADDPS       float32_3f800000<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y4, Y4
-	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y3, Y3
-	VANDPS       Y3, Y4, Y3
+	VMOVUPS      32(R10), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       float32_3fb8aa3b<>+0(SB), Y3, Y5
+	VMULPS       float32_3fb8aa3b<>+0(SB), Y4, Y6
+	VCVTPS2DQ    Y5, Y7
+	VCVTPS2DQ    Y6, Y8
+	VCVTDQ2PS    Y7, Y5
+	VCVTDQ2PS    Y8, Y6
+	VMULPS       float32_3f318000<>+0(SB), Y5, Y11
+	VMULPS       float32_3f318000<>+0(SB), Y6, Y12
+	VSUBPS       Y11, Y3, Y9
+	VSUBPS       Y12, Y4, Y10
+	VMULPS       float32_b95e8083<>+0(SB), Y5, Y11
+	VMULPS       float32_b95e8083<>+0(SB), Y6, Y12
+	VSUBPS       Y11, Y9, Y9
+	VSUBPS       Y12, Y10, Y10
+	VMULPS       float32_39506967<>+0(SB), Y9, Y5
+	VMULPS       float32_39506967<>+0(SB), Y10, Y6
+	VADDPS       float32_3ab743ce<>+0(SB), Y5, Y5
+	VADDPS       float32_3ab743ce<>+0(SB), Y6, Y6
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y10, Y6, Y6
+	VADDPS       float32_3c088908<>+0(SB), Y5, Y5
+	VADDPS       float32_3c088908<>+0(SB), Y6, Y6
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y10, Y6, Y6
+	VADDPS       float32_3d2aa9c1<>+0(SB), Y5, Y5
+	VADDPS       float32_3d2aa9c1<>+0(SB), Y6, Y6
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y10, Y6, Y6
+	VADDPS       float32_3e2aaaaa<>+0(SB), Y5, Y5
+	VADDPS       float32_3e2aaaaa<>+0(SB), Y6, Y6
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y10, Y6, Y6
+	VADDPS       float32_3f000000<>+0(SB), Y5, Y5
+	VADDPS       float32_3f000000<>+0(SB), Y6, Y6
+	VMULPS       Y9, Y9, Y11
+	VMULPS       Y10, Y10, Y12
+	VMULPS       Y11, Y5, Y5
+	VMULPS       Y12, Y6, Y6
+	VADDPS       Y9, Y5, Y5
+	VADDPS       Y10, Y6, Y6
+	VADDPS       float32_3f800000<>+0(SB), Y5, Y5
+	VADDPS       float32_3f800000<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VPSLLD       $0x17, Y8, Y8
+	VPADDD       Y7, Y5, Y5
+	VPADDD       Y8, Y6, Y6
+	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y3, Y7
+	VANDPS       Y7, Y5, Y3
+	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y4, Y8
+	VANDPS       Y8, Y6, Y4
 	VADDPS       Y3, Y1, Y1
 	VMOVUPS      Y3, (R10)
-	VMOVUPS      32(R10), Y3
-	VSUBPS       Y0, Y3, Y3
-	VMULPS       float32_3fb8aa3b<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y5
-	VCVTDQ2PS    Y5, Y4
-	VMULPS       float32_3f318000<>+0(SB), Y4, Y7
-	VSUBPS       Y7, Y3, Y6
-	VMULPS       float32_b95e8083<>+0(SB), Y4, Y7
-	VSUBPS       Y7, Y6, Y6
-	VMULPS       float32_39506967<>+0(SB), Y6, Y4
-	VADDPS       float32_3ab743ce<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3c088908<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3d2aa9c1<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3e2aaaaa<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y4, Y4
-	VADDPS       float32_3f000000<>+0(SB), Y4, Y4
-	VMULPS       Y6, Y6, Y7
-	VMULPS       Y7, Y4, Y4
-	VADDPS       Y6, Y4, Y4
-	VADDPS       float32_3f800000<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y4, Y4
-	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y3, Y3
-	VANDPS       Y3, Y4, Y3
-	VADDPS       Y3, Y2, Y2
-	VMOVUPS      Y3, 32(R10)
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y4, 32(R10)
 	ADDQ         $+64, R10
 	DECQ         CX
 	JNZ          exp160
-	VADDPS       Y2, Y1, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X0, X1, X1
-	VPERMILPD    $0x01, X1, X0
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
+	VPERMILPD    $0x01, X0, X1
 	VADDPS       X0, X1, X1
-	VMOVSS       X1, 4(DX)
+	VMOVSHDUP    X1, X0
+	VADDPS       X1, X0, X0
+	VMOVSS       X0, 4(DX)
 	ADDQ         DI, DX
 	ADDQ         $+512, BX
 	ADDQ         R8, SI
@@ -8080,8 +8080,8 @@ block165:
 	VADDPS       float32_3f800000<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y12, Y12
 	VPADDD       Y12, Y11, Y11
-	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y10, Y10
-	VANDPS       Y10, Y11, Y10
+	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y10, Y12
+	VANDPS       Y12, Y11, Y10
 	VBROADCASTSS 4(R13), Y11
 	VMULPS       Y10, Y11, Y11
 	VADDPS       Y11, Y9, Y9
@@ -8164,8 +8164,8 @@ block168:
 	VADDPS       float32_3f800000<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y6, Y6
 	VPADDD       Y6, Y5, Y5
-	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y4, Y4
-	VANDPS       Y4, Y5, Y4
+	VCMPPS       $0x15, float32_c2aeac4f<>+0(SB), Y4, Y6
+	VANDPS       Y6, Y5, Y4
 	VBROADCASTSS 4(R13), Y5
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y3, Y3

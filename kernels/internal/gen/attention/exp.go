@@ -60,48 +60,60 @@ func newExpUnit() *expUnit {
 	return u
 }
 
-// emit replaces x, of which no element is above 0, by kernels.Exp(x). A NaN stays one.
-func (u *expUnit) emit(x reg.VecVirtual) {
+// emit replaces each x, of which no element is above 0, by kernels.Exp(x). A NaN stays one. Step by step it takes turns with the registers: one
+// step waits for the one before, and a processor holds only so many that wait.
+func (u *expUnit) emit(xs ...reg.VecVirtual) {
 	const (
 		notLessOrNaN = 0x15
 		nearest      = 8 // ties to even, which is what adding and taking away 1.5 * 2^23 gives
 	)
-	n, y := register(), register()
-	VMULPS(u.log2E, x, n)
+	n, y := registers(len(xs)), registers(len(xs))
+	each(xs, func(i int) { VMULPS(u.log2E, xs[i], n[i]) })
 	if wide() {
+		each(xs, func(i int) { VRNDSCALEPS(Imm(nearest), n[i], n[i]) })
+		u.polynomial(xs, n, y)
 		keep := K()
-		VCMPPS(Imm(notLessOrNaN), u.least, x, keep)
-		VRNDSCALEPS(Imm(nearest), n, n)
-		u.polynomial(x, n, y)
-		VSCALEFPS_Z(n, y, keep, x)
+		each(xs, func(i int) {
+			VCMPPS(Imm(notLessOrNaN), u.least, xs[i], keep)
+			VSCALEFPS_Z(n[i], y[i], keep, xs[i])
+		})
 		return
 	}
-	whole, keep := YMM(), YMM()
-	VCVTPS2DQ(n, whole) // of a NaN or of what is masked away -2^31, whose shift leaves 0
-	VCVTDQ2PS(whole, n)
-	u.polynomial(x, n, y)
-	VPSLLD(Imm(23), whole, whole)
-	VPADDD(whole, y, y)
-	VCMPPS(Imm(notLessOrNaN), u.least, x, keep)
-	VANDPS(keep, y, x)
+	whole := registers(len(xs))
+	each(xs, func(i int) { VCVTPS2DQ(n[i], whole[i]) }) // of a NaN or of what is masked away -2^31, whose shift leaves 0
+	each(xs, func(i int) { VCVTDQ2PS(whole[i], n[i]) })
+	u.polynomial(xs, n, y)
+	each(xs, func(i int) { VPSLLD(Imm(23), whole[i], whole[i]) })
+	each(xs, func(i int) { VPADDD(whole[i], y[i], y[i]) })
+	each(xs, func(i int) {
+		VCMPPS(Imm(notLessOrNaN), u.least, xs[i], whole[i])
+		VANDPS(whole[i], y[i], xs[i])
+	})
+}
+
+// each calls step for every register.
+func each(xs []reg.VecVirtual, step func(i int)) {
+	for i := range xs {
+		step(i)
+	}
 }
 
 // polynomial is y = e^(x - n*ln 2).
-func (u *expUnit) polynomial(x, n, y reg.VecVirtual) {
-	r, t := register(), register()
-	VMULPS(u.ln2Hi, n, t)
-	VSUBPS(t, x, r)
-	VMULPS(u.ln2Lo, n, t)
-	VSUBPS(t, r, r)
-	VMULPS(u.coef[0], r, y)
-	for i, c := range u.coef[1:] {
-		if i > 0 {
-			VMULPS(r, y, y)
+func (u *expUnit) polynomial(xs, n, y []reg.VecVirtual) {
+	r, t := registers(len(xs)), registers(len(xs))
+	each(xs, func(i int) { VMULPS(u.ln2Hi, n[i], t[i]) })
+	each(xs, func(i int) { VSUBPS(t[i], xs[i], r[i]) })
+	each(xs, func(i int) { VMULPS(u.ln2Lo, n[i], t[i]) })
+	each(xs, func(i int) { VSUBPS(t[i], r[i], r[i]) })
+	each(xs, func(i int) { VMULPS(u.coef[0], r[i], y[i]) })
+	for k, c := range u.coef[1:] {
+		if k > 0 {
+			each(xs, func(i int) { VMULPS(r[i], y[i], y[i]) })
 		}
-		VADDPS(c, y, y)
+		each(xs, func(i int) { VADDPS(c, y[i], y[i]) })
 	}
-	VMULPS(r, r, t)
-	VMULPS(t, y, y)
-	VADDPS(r, y, y)
-	VADDPS(u.one, y, y)
+	each(xs, func(i int) { VMULPS(r[i], r[i], t[i]) })
+	each(xs, func(i int) { VMULPS(t[i], y[i], y[i]) })
+	each(xs, func(i int) { VADDPS(r[i], y[i], y[i]) })
+	each(xs, func(i int) { VADDPS(u.one, y[i], y[i]) })
 }
