@@ -346,7 +346,13 @@ func FuzzProduct(f *testing.F) {
 		rng := newRand(seed)
 		m := randomMatrix(t, rng, allFormats[format%4], 1+int(rows)%50, 1+int(k)%200, 32*(1+rng.IntN(3)), rng.IntN(40)-8, tame)
 		x := activations(1+int(tokens)%10, m.K, func() float32 { return hostile(rng) })
-		checkProduct(t, &m, x, int(seed%3))
+		defer Use(Active())
+		for _, tier := range Tiers() {
+			if err := Use(tier); err != nil {
+				t.Fatal(err)
+			}
+			checkProduct(t, &m, x, int(seed%3))
+		}
 	})
 }
 

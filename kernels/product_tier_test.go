@@ -1,79 +1,98 @@
 package kernels
 
 import (
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 )
 
-// Where no leaf comes near its limit the tier does every tile itself, whole panels and partial ones, in one call and in several: a
-// tier that left all to the generic one would pass the tests of the bits.
-func TestTierMultipliesItself(t *testing.T) {
-	forEachTier(t, func(t *testing.T) {
-		if active == Generic {
-			t.Skip("it is the other one")
+// checkAgainstGeneric multiplies on every other tier and compares with the generic one, which the specification holds. It is for products
+// too large for the specification.
+func checkAgainstGeneric(t *testing.T, m *Matrix, x *Activations) {
+	t.Helper()
+	before := Active()
+	defer Use(before)
+	multiply := func(tier Tier) (out []int32, clamped int) {
+		if err := Use(tier); err != nil {
+			t.Fatal(err)
 		}
-		for _, f := range allFormats {
-			for n := 1; n <= tileT; n++ {
-				for _, k := range []int{100, 5000, 9000} {
-					checkOwnTiles(t, f, n, k)
-				}
+		out = make([]int32, x.T()*m.Rows)
+		for i := range out {
+			out[i] = guard
+		}
+		return out, MulPanels(out, m.Rows, m, x, 0, Panels(m.Rows))
+	}
+	want, clamps := multiply(Generic)
+	for _, tier := range Tiers() {
+		got, n := multiply(tier)
+		if n != clamps {
+			t.Errorf("%s %s (%d, %d) leaf %d: %d clamps, want %d", tier, m.Format, m.Rows, m.K, m.Leaf, n, clamps)
+		}
+		for i, v := range want {
+			if got[i] != v {
+				t.Fatalf("%s %s (%d, %d) leaf %d: token %d of %d, row %d is %d, want %d",
+					tier, m.Format, m.Rows, m.K, m.Leaf, i/m.Rows, x.T(), i%m.Rows, got[i], v)
 			}
 		}
-	})
+	}
 }
 
-func checkOwnTiles(t *testing.T, f Format, n, k int) {
-	t.Helper()
-	const rows, stride = PanelRows + 5, PanelRows + 8
-	rng := newRand(uint64(n*k) + uint64(f))
-	m := randomSlicable(rng, f, rows, k, 96)
-	m.Exponent = 8
-	x := activations(n, k, func() float32 { return float32(rng.NormFloat64()) })
-	got, want := make([]int32, n*stride), make([]int32, n*stride)
-	for i := range got {
-		got[i], want[i] = guard, guard
-	}
-	work := tile{leaf: newLeafRounder(&m)}
-	for p := range Panels(rows) {
-		if !mulTile(got[p*PanelRows:], stride, &m, x, p, 0, n) {
-			t.Fatalf("%s, %d columns of %d: panel %d is left to the generic tier", f, n, k, p)
+// Rows so long that a tier takes them in several pieces, with leaves that do and do not divide a piece, one of them longer than any
+// piece. A NaN in the last piece comes after sums that were already written.
+func TestProductOfLongRows(t *testing.T) {
+	for _, f := range allFormats {
+		for _, leaf := range []int{32, 32 * 7, 128, 32 * 500} {
+			for _, spoilt := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/leaf=%d/spoilt=%t", f, leaf, spoilt), func(t *testing.T) {
+					const rows, k, tokens = 21, 32*800 + 5, 9
+					rng := newRand(uint64(leaf))
+					m := randomSlicable(rng, f, rows, k, leaf)
+					m.Exponent = 4
+					x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
+					if spoilt {
+						x.Row(tokens - 1)[k-1] = float32(math.NaN())
+						x.Row(2)[k/2] = float32(math.Inf(-1))
+						x.Quantise(0, tokens)
+					}
+					checkAgainstGeneric(t, &m, x)
+				})
+			}
 		}
-		work.mul(want[p*PanelRows:], stride, &m, x, p, 0)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%s, %d columns of %d: not what the generic tier computes", f, n, k)
 	}
 }
 
-// A single contribution that is too large, wherever it is in a tile, sends the tile to the generic tier.
-func TestOneClampOfATile(t *testing.T) {
+// More panels and tokens than are taken together.
+func TestProductOfManyBlocks(t *testing.T) {
+	for _, f := range allFormats {
+		const k = 1 << 14
+		rng := newRand(uint64(f))
+		whole := randomSlicable(rng, f, 16*40, k, 128)
+		x := new(Activations)
+		x.Reset(1, k)
+		panels, columns := blockSizes(&whole, x)
+		m, err := whole.SliceRows(0, min(16*(panels+1)+3, whole.Rows)/16*16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens := 2*columns + 3
+		if Panels(m.Rows) <= panels || tokens > 200 {
+			t.Fatalf("%s: %d panels and %d columns at once are too many for this test", f, panels, columns)
+		}
+		checkAgainstGeneric(t, &m, activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) }))
+	}
+}
+
+// Weights at any address.
+func TestProductOfUnalignedWeights(t *testing.T) {
 	forEachTier(t, func(t *testing.T) {
-		const tokens, k = 7, 64
 		for _, f := range allFormats {
-			for row := range PanelRows {
-				w := make([]float32, PanelRows*k)
-				for i := range w {
-					w[i] = 1e-4
-					if i/k == row {
-						w[i] = 1
-					}
-				}
-				m := pack(t, f, w, PanelRows, k, 32, 19)
-				for token := range tokens {
-					x := new(Activations)
-					x.Reset(tokens, k)
-					for r := range tokens {
-						for i := range x.Row(r) {
-							x.Row(r)[i] = 1e-4
-						}
-					}
-					x.Row(token)[1] = 8000
-					x.Quantise(0, tokens)
-					out := make([]int32, tokens*PanelRows)
-					if n := MulPanels(out, PanelRows, &m, x, 0, 1); n != 1 {
-						t.Fatalf("%s: %d clamps, want that of row %d, token %d", f, n, row, token)
-					}
-				}
+			rng := newRand(uint64(f))
+			m := randomMatrix(t, rng, f, 19, 100, 64, 9, false)
+			x := activations(10, 100, func() float32 { return hostile(rng) })
+			for offset := range 5 {
+				m.Data = slices.Clip(append(make([]byte, offset, offset+len(m.Data)), m.Data...)[offset:])
+				checkProduct(t, &m, x, offset)
 			}
 		}
 	})
