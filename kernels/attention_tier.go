@@ -80,6 +80,12 @@ func (t *attendTier) keysOf(kv *KV) keysFunc {
 // addValues adds n values of a page, of all heads, to the parts in dst, stride bytes apart.
 func (t *attendTier) addValues(kv *KV, dst []float32, stride int, p []float32, page []byte, heads, n int) {
 	d, vector := kv.HeadDim, kv.Format.VectorBytes(kv.HeadDim)
+	if heads > 1 && t.valuesChunk(d, d).dim < d { // all chunks of a head while it is in the cache
+		for h := range heads {
+			t.addValues(kv, dst[h*stride/4:], stride, p[h*KeyBlock:], page[h*BlockTokens*vector:], 1, n)
+		}
+		return
+	}
 	for c := 0; c < d; {
 		chunk := t.valuesChunk(d, d-c)
 		from, scales := kv.Format.elementBytes()*c, 0
