@@ -12,11 +12,10 @@ import (
 
 var benchThreads = flag.Int("kernels.threads", 1, "threads of BenchmarkMulPanels")
 
-// The weights of BenchmarkMulPanels: far more than the caches hold, taken in runs of benchPanels panels of (16, benchK).
+// The weights of BenchmarkMulPanels: far more than the caches hold, in panels of (16, benchK).
 const (
-	benchBytes  = 192 << 20
-	benchK      = 5120
-	benchPanels = 32
+	benchBytes = 512 << 20
+	benchK     = 5120
 )
 
 // BenchmarkMulPanels walks through a large matrix with 1 to 512 columns. Every pass is one run of panels on each thread, and is followed by
@@ -30,10 +29,9 @@ func BenchmarkMulPanels(b *testing.B) {
 	data := benchData()
 	threads := *benchThreads
 	benchEachTier(b, func(b *testing.B) {
-		peak := benchPeak(threads)
 		for _, f := range allFormats {
 			for _, tokens := range []int{1, 2, 3, 4, 5, 6, 8, 16, 32, 128, 512} {
-				b.Run(fmt.Sprintf("format=%s/t=%d", f, tokens), func(b *testing.B) { benchProduct(b, data, f, tokens, threads, peak) })
+				b.Run(fmt.Sprintf("format=%s/t=%d", f, tokens), func(b *testing.B) { benchProduct(b, data, f, tokens, threads) })
 			}
 		}
 	})
@@ -43,17 +41,21 @@ func BenchmarkMulPanels(b *testing.B) {
 func benchData() []byte {
 	data := make([]byte, benchBytes)
 	rng := newRand(1)
-	for i := 0; i < len(data); i += 2 {
+	const pattern = 1 << 20
+	for i := 0; i < pattern; i += 2 {
 		v := rng.Uint32()
 		data[i], data[i+1] = byte(v), byte(v>>8&0xbf|0x20) // an exponent that is neither 0 nor 31
+	}
+	for at := pattern; at < len(data); at += pattern {
+		copy(data[at:], data[:pattern])
 	}
 	return data
 }
 
 func benchPeak(threads int) float64 {
-	const rounds = 20 * peakCall
+	const rounds = 1000 * peakCall // some milliseconds, beside which the start of a goroutine is nothing
 	best := 0.0
-	for range 20 {
+	for range 10 {
 		seconds := inThreads(threads, func(int) { PeakMultiplies(rounds) })
 		best = max(best, float64(threads*PeakMultiplies(rounds))/seconds/1e9)
 	}
@@ -72,21 +74,19 @@ func inThreads(n int, do func(i int)) float64 {
 	return time.Since(start).Seconds()
 }
 
-func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int, peak float64) {
+func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int) {
 	panel := PackedBytes(f, PanelRows, benchK)
-	panels := len(data) / panel / (threads * benchPanels) * (threads * benchPanels)
+	run := min(max(4096/tokens, 16), 512) // of each thread, a millisecond and more
+	each := run * threads
+	panels := len(data) / panel / each * each
 	m, err := NewMatrix(f, panels*PanelRows, benchK, 128, -20, data[:panels*panel])
 	if err != nil {
 		b.Fatal(err)
 	}
 	rng := newRand(2)
 	x := activations(tokens, benchK, func() float32 { return float32(rng.NormFloat64()) })
-	run := benchPanels
-	if tokens < 8 {
-		run *= 4
-	}
 	var products, sweeps []float64
-	at, each := 0, run*threads
+	at := 0
 	next := func() int {
 		if at += each; at+each > panels {
 			at = 0
@@ -94,6 +94,7 @@ func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int, peak
 		return at
 	}
 	out := make([]int32, tokens*each*PanelRows)
+	peak := benchPeak(threads)
 	b.ResetTimer()
 	for b.Loop() {
 		lo := next()
