@@ -63,15 +63,12 @@ func loadScale(m Mem) reg.VecVirtual {
 	return scale
 }
 
-// widenScales puts the scales of a page's 16 vectors of 128 elements into local memory as float32, four in a row, from where they
-// are read as operands that fill all lanes.
-func widenScales(scales reg.Register) Mem {
-	local, four := AllocLocal(pageTokens*scaleSlots*4), XMM()
-	for j := range pageTokens {
-		VCVTPH2PS(at(scales, j*q8.vectorBytes(headDim)), four)
-		VMOVUPS(four, local.Offset(j*scaleSlots*4))
-	}
-	return local
+// widenScales puts the scales of one vector of 128 elements into local memory as float32, from where they are read as operands that fill all
+// lanes.
+func widenScales(scales Mem, local Mem) {
+	four := XMM()
+	VCVTPH2PS(scales, four)
+	VMOVUPS(four, local)
 }
 
 // prefetch asks for what follows the bytes [lo, hi) behind base at some distance. Only Q8 needs it: between two of its loads there is so much

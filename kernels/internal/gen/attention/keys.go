@@ -70,13 +70,14 @@ func (w *keysWriter) unrolled() {
 	}
 	var scales Mem
 	if w.f.scaled {
-		behind := GP64()
-		LEAQ(at(w.page, w.dim*w.f.element), behind)
-		scales = widenScales(behind)
+		scales = AllocLocal(pageTokens * scaleSlots * 4)
 	}
 	w.each(func(key int) []reg.VecVirtual {
 		sum := registers(parts())
 		w.f.prefetch(w.page, key*bytes, (key+1)*bytes)
+		if w.f.scaled {
+			widenScales(at(w.page, key*bytes+w.dim*w.f.element), scales.Offset(4*key*scaleSlots))
+		}
 		for i := range vectors * parts() {
 			m := at(w.page, key*bytes+i*w.f.registerBytes())
 			scale := scales.Offset(4 * (key*scaleSlots + i/parts()*lanes/group))

@@ -20,6 +20,11 @@ func values(f format, vectors int) {
 	if f.scaled {
 		scales = argument("scales")
 	}
+	var local *Mem // where the scales of a whole vector of 128 elements are widened
+	if f.scaled && vectors == 8 {
+		m := AllocLocal(4 * scaleSlots)
+		local = &m
+	}
 	headBytes := copied(vector)
 	SHLQ(Imm(4), headBytes)
 	loop("head", heads, func() {
@@ -29,13 +34,11 @@ func values(f format, vectors int) {
 		}
 		from, weight, scale, keys := copied(page), copied(p), GP64(), copied(count)
 		if f.scaled {
-			if vectors == 8 {
-				LEAQ(widenScales(scales), scale)
-			} else {
-				MOVQ(scales, scale)
-			}
+			MOVQ(scales, scale)
 		}
-		loop("key", keys, func() { addValue(f, sums, from, weight, scale, vectors == 8, vector) })
+		loop("key", keys, func() {
+			addValue(f, sums, from, weight, scale, local, vector)
+		})
 		for i, r := range sums {
 			VMOVUPS(r, at(acc, i*size()))
 		}
@@ -49,9 +52,12 @@ func values(f format, vectors int) {
 	end()
 }
 
-// addValue adds one weighted value to sums and goes on to the next. The scales at scale are float32 already, or float16
-// behind the value's elements.
-func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual, widened bool, vector reg.GPVirtual) {
+// addValue adds one weighted value to sums and goes on to the next. Its scales are widened all at once where there is local memory for
+// them, else one by one.
+func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual, local *Mem, vector reg.GPVirtual) {
+	if local != nil {
+		widenScales(at(scale, 0), *local)
+	}
 	f.prefetch(from, 0, f.vectorBytes(headDim))
 	var w reg.VecVirtual
 	if !wide() {
@@ -61,8 +67,8 @@ func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual
 	var s Op
 	for i, sum := range sums {
 		g := i * size() / (4 * group)
-		if f.scaled && widened {
-			s = at(scale, 4*g)
+		if local != nil {
+			s = local.Offset(4*g)
 		} else if f.scaled && i%(4*group/size()) == 0 {
 			s = loadScale(at(scale, 2*g))
 		}
@@ -77,9 +83,7 @@ func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual
 	}
 	add(4, weight)
 	ADDQ(vector, from)
-	if f.scaled && widened {
-		add(4*scaleSlots, scale)
-	} else if f.scaled {
+	if f.scaled {
 		ADDQ(vector, scale)
 	}
 }
