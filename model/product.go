@@ -9,7 +9,7 @@ import (
 // A part of a product is worth handing out, and so short that a slow core does not keep the others waiting: a worker should have
 // partsPerWorker of them, and none more than partMultiplies multiply-adds, some tens of microseconds.
 const (
-	partsPerWorker = 16
+	partsPerWorker = 32
 	partMultiplies = 1 << 22
 )
 

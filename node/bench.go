@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -50,8 +51,8 @@ type BenchRun struct {
 	Prefill   float64 `json:"prefill_tokens_per_s"`
 	Decode    float64 `json:"decode_tokens_per_s"` // of all sequences together
 	FirstMS   float64 `json:"first_token_ms"`
-	ReadGBs   float64 `json:"read_gb_per_s"`        // of a plain loop before and after, the mean
-	ReadShare float64 `json:"decode_share_of_read"` // bytes of weights, keys and values that a decoding step reads, over time, over ReadGBs
+	ReadGBs   float64 `json:"read_gb_per_s"`        // of a plain loop around each round, the median
+	ReadShare float64 `json:"decode_share_of_read"` // bytes of weights, keys and values that a decoding step reads, over time, over that of the loop; the median
 }
 
 // Bench measures the node. Nobody else should be using it.
@@ -86,10 +87,11 @@ func (n *Node) Bench(ctx context.Context, options BenchOptions, each func(BenchR
 	return result, nil
 }
 
-// benchBatch runs one batch some times and keeps the best of each figure. Machines are shared, so the read bandwidth is measured around
-// each round: the share of it is worth more than the speed.
+// benchBatch runs one batch some times and keeps the best speeds. Machines are shared and memory is twice as fast in one minute as in
+// the next, so the read bandwidth is measured around each round, and of the rounds' shares of it the median is kept.
 func (n *Node) benchBatch(ctx context.Context, options BenchOptions, sequences int, sweep *sweepTask) (BenchRun, error) {
 	var best BenchRun
+	var reads, shares []float64
 	before := sweep.measure()
 	for round := range max(options.Rounds, 1) {
 		run, err := n.benchRun(ctx, options, sequences, round+1)
@@ -97,21 +99,27 @@ func (n *Node) benchBatch(ctx context.Context, options BenchOptions, sequences i
 			return best, err
 		}
 		after := sweep.measure()
-		run.ReadGBs = (before + after) / 2e9
+		read := (before + after) / 2e9
 		before = after
 		context := options.Prompt + options.Output/2
 		step := float64(n.matrixBytes() + int64(sequences*context)*n.kvTokenBytes())
-		run.ReadShare = run.Decode / float64(sequences) * step / 1e9 / run.ReadGBs
-		if run.Decode > best.Decode {
-			best.Decode, best.ReadGBs, best.ReadShare = run.Decode, run.ReadGBs, run.ReadShare
-		}
+		reads = append(reads, read)
+		shares = append(shares, run.Decode/float64(sequences)*step/1e9/read)
 		best.Sequences, best.Prompt, best.Output = run.Sequences, run.Prompt, run.Output
-		best.Prefill = max(best.Prefill, run.Prefill)
+		best.Prefill, best.Decode = max(best.Prefill, run.Prefill), max(best.Decode, run.Decode)
 		if best.FirstMS == 0 || run.FirstMS < best.FirstMS {
 			best.FirstMS = run.FirstMS
 		}
 	}
+	best.ReadGBs, best.ReadShare = median(reads), median(shares)
 	return best, nil
+}
+
+// median is the middle one of some values, or the mean of the middle two.
+func median(values []float64) float64 {
+	slices.Sort(values)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 // kvTokenBytes is what a decoding step reads of the keys and values for each token of context.
