@@ -68,7 +68,7 @@ func addValue(f format, sums []reg.VecVirtual, from, weight, scale reg.GPVirtual
 	for i, sum := range sums {
 		g := i * size() / (4 * group)
 		if local != nil {
-			s = local.Offset(4*g)
+			s = local.Offset(4 * g)
 		} else if f.scaled && i%(4*group/size()) == 0 {
 			s = loadScale(at(scale, 2*g))
 		}
