@@ -14,7 +14,7 @@ type piece512 struct {
 // be stopped.
 const (
 	quantCall512 = 384
-	floatCall512 = 128
+	floatCall512 = 112
 )
 
 // mulTileAVX512 is mulTile. It cuts K at leaf borders into calls, each of which continues the sums of the one before.

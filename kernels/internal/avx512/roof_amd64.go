@@ -2,10 +2,5 @@
 
 package avx512
 
-// Sweep is the exclusive or of the 64-bit words of 256 bytes times turns, which is at least 1.
-//
-//go:noescape
-func Sweep(data *byte, turns int) uint64
-
 // Peak runs rounds, at least 1, of multiply-adds in registers and returns how many there were.
 func Peak(rounds int) int

@@ -2,38 +2,6 @@
 
 #include "textflag.h"
 
-// func Sweep(data *byte, turns int) uint64
-// Requires: AVX, AVX2, AVX512F
-TEXT ·Sweep(SB), NOSPLIT, $0-24
-	MOVQ   data+0(FP), AX
-	MOVQ   turns+8(FP), CX
-	VPXORQ Z0, Z0, Z0
-	VPXORQ Z1, Z1, Z1
-	VPXORQ Z2, Z2, Z2
-	VPXORQ Z3, Z3, Z3
-
-turn:
-	VPXORQ        (AX), Z0, Z0
-	VPXORQ        64(AX), Z1, Z1
-	VPXORQ        128(AX), Z2, Z2
-	VPXORQ        192(AX), Z3, Z3
-	ADDQ          $0x00000100, AX
-	DECQ          CX
-	JNZ           turn
-	VPXORQ        Z1, Z0, Z0
-	VPXORQ        Z3, Z2, Z2
-	VPXORQ        Z2, Z0, Z0
-	VEXTRACTI64X4 $0x01, Z0, Y1
-	VPXOR         Y1, Y0, Y1
-	VEXTRACTI128  $0x01, Y1, X0
-	VPXOR         X0, X1, X0
-	VPUNPCKHQDQ   X0, X0, X1
-	VPXOR         X0, X1, X0
-	VMOVQ         X0, AX
-	MOVQ          AX, ret+16(FP)
-	VZEROUPPER
-	RET
-
 // func Peak(rounds int) int
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·Peak(SB), NOSPLIT, $0-16

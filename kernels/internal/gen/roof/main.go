@@ -1,5 +1,5 @@
-// Command roof writes what the products are measured against, for each of the amd64 tiers: a plain read loop, and a loop of nothing but
-// the tier's 8-bit multiply-adds in registers. Packages avx512 and avx2, roof_amd64.s.
+// Command roof writes what the products are measured against: for each of the amd64 tiers a loop of nothing but its 8-bit multiply-adds in
+// registers, and one plain read loop for both. Packages avx512 and avx2, roof_amd64.s.
 package main
 
 import (
@@ -14,65 +14,41 @@ func main() {
 	tier := flag.String("tier", "avx512", "avx512 or avx2")
 	flag.Parse()
 	if *tier == "avx2" {
-		sweep(32, func() reg.VecVirtual { return YMM() }, func(from Op, to reg.VecVirtual) { VPXOR(from, to, to) })
-		foldAVX2()
+		sweep()
 		peakAVX2()
 	} else {
-		sweep(64, func() reg.VecVirtual { return ZMM() }, func(from Op, to reg.VecVirtual) { VPXORQ(from, to, to) })
-		foldAVX512()
 		peakAVX512()
 	}
 	Generate()
 }
 
-// acc are the sums that the two halves of Sweep share.
-var acc [4]reg.VecVirtual
-
-// sweep writes the loop of Sweep: 256 bytes a turn, in order, into four sums.
-func sweep(width int, register func() reg.VecVirtual, xor func(from Op, to reg.VecVirtual)) {
+// sweep writes Sweep: 256 bytes a turn, in order, into four sums.
+func sweep() {
 	TEXT("Sweep", NOSPLIT, "func(data *byte, turns int) uint64")
 	Doc("Sweep is the exclusive or of the 64-bit words of 256 bytes times turns, which is at least 1.")
 	Pragma("noescape")
 	data := Load(Param("data"), GP64()).(reg.GPVirtual)
 	turns := Load(Param("turns"), GP64()).(reg.GPVirtual)
-	for i := range acc {
-		acc[i] = register()
-		xor(acc[i], acc[i])
+	var sum [4]reg.VecVirtual
+	for i := range sum {
+		sum[i] = YMM()
+		VPXOR(sum[i], sum[i], sum[i])
 	}
 	Label("turn")
-	for at := 0; at < 256; at += width {
-		xor(Mem{Base: data, Disp: at}, acc[at/width%len(acc)])
+	for at := 0; at < 256; at += 32 {
+		to := sum[at/32%len(sum)]
+		VPXOR(Mem{Base: data, Disp: at}, to, to)
 	}
 	ADDQ(U32(256), data)
 	DECQ(turns)
 	JNZ(LabelRef("turn"))
-}
 
-// foldAVX512 ends Sweep: it folds the four sums into one word.
-func foldAVX512() {
-	VPXORQ(acc[1], acc[0], acc[0])
-	VPXORQ(acc[3], acc[2], acc[2])
-	VPXORQ(acc[2], acc[0], acc[0])
-	upper := YMM()
-	VEXTRACTI64X4(Imm(1), acc[0], upper)
-	VPXOR(upper, acc[0].AsY(), upper)
-	foldWords(upper)
-}
-
-// foldAVX2 is foldAVX512 for the other tier.
-func foldAVX2() {
-	VPXOR(acc[1], acc[0], acc[0])
-	VPXOR(acc[3], acc[2], acc[2])
-	VPXOR(acc[2], acc[0], acc[0])
-	foldWords(acc[0])
-}
-
-// foldWords returns the exclusive or of the four words of v.
-func foldWords(v reg.VecVirtual) {
-	half, word := XMM(), GP64()
-	VEXTRACTI128(Imm(1), v, half)
-	VPXOR(half, v.AsX(), half)
-	other := XMM()
+	VPXOR(sum[1], sum[0], sum[0])
+	VPXOR(sum[3], sum[2], sum[2])
+	VPXOR(sum[2], sum[0], sum[0])
+	half, other, word := XMM(), XMM(), GP64()
+	VEXTRACTI128(Imm(1), sum[0], half)
+	VPXOR(half, sum[0].AsX(), half)
 	VPUNPCKHQDQ(half, half, other)
 	VPXOR(half, other, half)
 	VMOVQ(half, word)
