@@ -139,11 +139,17 @@ func (q *quantised) block(c *cursor, l *leaves, first bool) {
 	ADDQ(U32(4*q.n), c.starts)
 }
 
-// unpackQ8 multiplies by the quants as they are stored.
+// unpackQ8 multiplies by the quants as they are stored. One column, which waits for memory alone, loads them by halves: Zen 4 reads memory
+// faster so.
 func unpackQ8(q *quantised, quants reg.GPVirtual, multiply multiplier) {
 	w := ZMM()
 	for g := range 8 {
-		VMOVDQU32(Mem{Base: quants, Disp: 64 * g}, w)
+		if q.n == 1 {
+			VMOVDQU(Mem{Base: quants, Disp: 64 * g}, w.AsY())
+			VINSERTI64X4(Imm(1), Mem{Base: quants, Disp: 64*g + 32}, w, w)
+		} else {
+			VMOVDQU32(Mem{Base: quants, Disp: 64 * g}, w)
+		}
 		multiply(w, 4*g)
 	}
 }
