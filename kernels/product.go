@@ -27,8 +27,6 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 		panic(fmt.Sprintf("kernels: product of panels [%d, %d) of a matrix (%d, %d) and activations (%d, %d) with stride %d",
 			p0, p1, m.Rows, m.K, x.t, x.k, stride))
 	}
-	var work tile
-	work.leaf = newLeafRounder(m)
 	panels, columns := blockSizes(m, x)
 	for group := p0; group < p1; group += panels {
 		for first := 0; first < x.t; first += columns {
@@ -36,13 +34,22 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 				for t := first; t < min(first+columns, x.t); t += tileT {
 					tile := out[t*stride+p*PanelRows:]
 					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t)) {
-						clamped += work.mul(tile, stride, m, x, p, t)
+						clamped += mulGeneric(tile, stride, m, x, p, t)
 					}
 				}
 			}
 		}
 	}
 	return clamped
+}
+
+// mulGeneric computes panel p for up to tileT rows of x from row t on; out starts at the panel's first row of token t. It is a
+// function of its own so that only it pays for clearing a tile.
+//
+//go:noinline
+func mulGeneric(out []int32, stride int, m *Matrix, x *Activations, p, t int) (clamped int) {
+	work := tile{leaf: newLeafRounder(m)}
+	return work.mul(out, stride, m, x, p, t)
 }
 
 // blockSizes is how many panels meet how many rows of x before the next rows take their turn. The rows are so many as stay in the

@@ -49,7 +49,7 @@ func TestAttendancePlanCoversEveryKeyBlock(t *testing.T) {
 		if len(met) != total {
 			t.Fatalf("%d key blocks are met, want %d", len(met), total)
 		}
-		if want := min(total/attendHeads, attendParts*workers); a.parts < want/2 {
+		if want := min(total/attendHeadsMost, attendParts*workers); a.parts < want/2 {
 			t.Fatalf("%d parts for %d workers and %d key blocks", a.parts, workers, total)
 		}
 	})

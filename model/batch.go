@@ -10,8 +10,9 @@ import (
 // ErrBatch reports rows that a stage cannot compute.
 var ErrBatch = errors.New("model batch")
 
-// runRows is the most rows of one sequence that attention takes together: they share each key that is read.
-const runRows = 16
+// runRows is the most rows of one sequence that attention takes together: they share each key that is widened. With 16 a row and key
+// took 15 % longer than with 64 (Zen 4, a head of 128).
+const runRows = 64
 
 // Batch is the rows of one step: runs of consecutive positions of one sequence after another, in any mixture of prompt
 // chunks and single tokens. The zero value is empty.

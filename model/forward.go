@@ -57,7 +57,7 @@ func (s *Stage) attention() error {
 	s.pool.Run(rows, s.normAttention)
 	if heads := s.share.Heads.Len(); heads > 0 {
 		s.multiply(&s.normed, l.qkv, s.sums, s.qkvWidth())
-		s.pool.Run(len(s.batch.runs), s.splitQKV)
+		s.pool.Run(rows, s.splitQKV)
 		s.pool.Run(s.attendance.parts, s.attend)
 		s.pool.Run(rows, s.collectAttended)
 	}

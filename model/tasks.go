@@ -6,7 +6,7 @@ import "polynode/kernels"
 func (s *Stage) makeTasks() {
 	s.embed = s.embedRow
 	s.normAttention = s.normAttentionRow
-	s.splitQKV = s.splitQKVRun
+	s.splitQKV = s.splitQKVRow
 	s.attend = s.attendPart
 	s.collectAttended = s.collectAttendedRow
 	s.addAttention = s.addAttentionRow
@@ -50,16 +50,14 @@ func (s *Stage) normAttentionRow(t int) {
 	s.norm(s.layer.norm1, s.residual(t), t, s.layer.qkv)
 }
 
-// splitQKVRun turns a run's product into queries, keys and values and stores the latter two in the cache.
-func (s *Stage) splitQKVRun(part int) {
-	r, width := &s.batch.runs[part], s.qkvWidth()
-	for t := r.row; t < r.row+r.rows; t++ {
-		row := s.qkv[t*width : (t+1)*width]
-		kernels.Finish(row, s.sums[t*width:(t+1)*width], s.layer.qkv[0].Exponent, s.layer.qkvBias)
-		position := int(s.batch.Positions[t])
-		block, slot := r.blocks[position/kernels.BlockTokens], position%kernels.BlockTokens
-		s.cache.layers[s.number].Store(block, slot, row[width/3:2*width/3], row[2*width/3:])
-	}
+// splitQKVRow turns a row's product into queries, keys and values and stores the latter two in the cache.
+func (s *Stage) splitQKVRow(t int) {
+	width := s.qkvWidth()
+	row := s.qkv[t*width : (t+1)*width]
+	kernels.Finish(row, s.sums[t*width:(t+1)*width], s.layer.qkv[0].Exponent, s.layer.qkvBias)
+	blocks, position := s.batch.runs[s.batch.runOf[t]].blocks, int(s.batch.Positions[t])
+	block, slot := blocks[position/kernels.BlockTokens], position%kernels.BlockTokens
+	s.cache.layers[s.number].Store(block, slot, row[width/3:2*width/3], row[2*width/3:])
 }
 
 // addAttentionRow adds the reduced attention output to row t of the residual stream and norms it for the FFN.
