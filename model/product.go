@@ -7,10 +7,12 @@ import (
 )
 
 // A part of a product is worth handing out, and so short that a slow core does not keep the others waiting: a worker should have
-// partsPerWorker of them, and none more than partMultiplies multiply-adds, some tens of microseconds.
+// partsPerWorker of them, and none more than partMultiplies multiply-adds, some tens of microseconds. With many rows, where one panel is
+// already longer than that, up to partPanels share the rows that lie in the cache.
 const (
 	partsPerWorker = 32
 	partMultiplies = 1 << 22
+	partPanels     = 4
 )
 
 // product multiplies the same activations by one or more matrices, whose rows land side by side. It is a pool
@@ -32,7 +34,7 @@ func (p *product) prepare(out []int32, stride int, x *kernels.Activations, matri
 		total += kernels.Panels(matrices[i].Rows)
 	}
 	panel := kernels.PanelRows * x.K() * x.T()
-	p.panels = max(1, min(total/(partsPerWorker*workers), partMultiplies/max(panel, 1)))
+	p.panels = max(1, min(total/(partsPerWorker*workers), max(partPanels, partMultiplies/max(panel, 1))))
 	for i := range matrices {
 		parts += p.parts(&matrices[i])
 	}

@@ -17,8 +17,8 @@ var contexts = [...]int{128, 512, 1024, 2000}
 // The attention of one token is cut as a stage of the model cuts it: some heads together, over a stretch of their keys.
 const (
 	attendParts = 4 // at least, for each worker
-	attendHeads = 8
-	groups      = heads / attendHeads
+	attendHeads = 16
+	groups      = (heads + attendHeads - 1) / attendHeads
 )
 
 // attention is a task: one token of one sequence looks at all keys of one layer.
@@ -43,10 +43,11 @@ func (a *attention) Do(part int) {
 		return
 	}
 	head, first := part%groups*attendHeads, part/groups*a.stretch
+	together := min(attendHeads, heads-head)
 	scratch := <-a.free
 	for b := first; b < min(first+a.stretch, kernels.KeyBlocks(a.keys)); b++ {
 		at := (b*heads + head) * size
-		a.kv.AttendHeads(a.results[at:at+attendHeads*size], a.query[head*headDim:], heads*headDim, 1, head, attendHeads, a.table, a.keys-1, b, scratch)
+		a.kv.AttendHeads(a.results[at:at+together*size], a.query[head*headDim:], heads*headDim, 1, head, together, a.table, a.keys-1, b, scratch)
 	}
 	a.free <- scratch
 }
