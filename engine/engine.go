@@ -321,8 +321,9 @@ func (e *Engine) failed(step *Step, err error) {
 	e.scheduler.abort(err)
 }
 
-// deliver hands news and endings to the handles.
+// deliver hands news and endings to the handles. Whoever has read the end of a request finds it in the statistics.
 func (e *Engine) deliver() {
+	e.observe()
 	s := e.scheduler
 	for _, j := range s.started {
 		j.handle.begin(j.cached)
@@ -333,7 +334,6 @@ func (e *Engine) deliver() {
 	for i := range s.endings {
 		s.endings[i].job.handle.close(s.endings[i].err)
 	}
-	e.observe()
 	clear(s.started)
 	clear(s.news)
 	clear(s.endings)
