@@ -16,6 +16,7 @@
 // stayed below twice the limit is out right.
 package avx2
 
+//go:generate go -C ../gen run ./roof -tier avx2 -out ../avx2/roof_amd64.s -stubs ../avx2/roof_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./product256 -out ../avx2/product_amd64.s -stubs ../avx2/product_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./product256 -float -out ../avx2/product_float_amd64.s -stubs ../avx2/product_float_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./attention -width 256 -out ../avx2/attention_amd64.s -stubs ../avx2/attention_amd64.go -pkg avx2

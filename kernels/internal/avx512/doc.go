@@ -20,6 +20,5 @@ package avx512
 
 //go:generate go -C ../gen run ./product512 -out ../avx512/product_amd64.s -stubs ../avx512/product_amd64.go -pkg avx512
 //go:generate go -C ../gen run ./roof -tier avx512 -out ../avx512/roof_amd64.s -stubs ../avx512/roof_amd64.go -pkg avx512
-//go:generate go -C ../gen run ./roof -tier avx2 -out ../avx2/roof_amd64.s -stubs ../avx2/roof_amd64.go -pkg avx2
 //go:generate go -C ../gen run ./attention -width 512 -out ../avx512/attention_amd64.s -stubs ../avx512/attention_amd64.go -pkg avx512
 //go:generate go -C ../gen run ./vector -tier avx512 -out ../avx512/vector_amd64.s -stubs ../avx512/vector_amd64.go -pkg avx512
