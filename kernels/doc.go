@@ -3,7 +3,8 @@
 //
 // In the walk of a token it is the last stop: a stage of the model splits each operation into ranges of panels,
 // rows or heads, hands them to the threads of kernels/pool, and every range ends in one call here. The package is pure: it starts
-// no goroutine, reads no clock and no environment, and allocates nothing once the caller's buffers have grown.
+// no goroutine, reads no clock, and no environment but the tiers that are switched off when the process starts (TiersOff), and
+// allocates nothing once the caller's buffers have grown.
 //
 // # The numeric contract
 //

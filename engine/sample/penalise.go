@@ -19,8 +19,8 @@ type change struct {
 	count  int32   // in the output
 	seen   bool    // in prompt or output
 	banned bool    // whatever its logit
-	biases int32   // how many of biases, from first on, are its
-	first  int32   //
+	biases int32   // how many of changes.biases are its,
+	first  int32   // from which on
 	raw    float32 // the logit before it was changed; set by apply
 }
 

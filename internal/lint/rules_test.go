@@ -244,7 +244,7 @@ func TestErrorTexts(t *testing.T) {
 func TestTexts(t *testing.T) {
 	files := map[string]string{
 		"a/a.go":    "package a\n\n// TO" + "DO: later.\n",
-		"README.md": "see (/wo" + "rk/main) and framework/x/ and $DIR/work/x\n",
+		"README.md": "see (/wo" + "rk/main) and framework/x/ and $DIR/wo" + "rk/x\n",
 		"a.sh":      "cat /ro" + "ot/file\n",
 	}
 	expect(t, files, func(_ fs.FS, tree *Tree) []Problem { return CheckUnfinished(tree) }, "a/a.go:3: TO")

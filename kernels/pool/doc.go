@@ -14,5 +14,5 @@
 // does each get an OS thread of its own that stays on one of them (NewOn). Give Go more processors than the pool has workers, or
 // whoever else wants one waits for a yield.
 //
-// Goroutines: New starts workers-1 of them, the pool owns them, and Close waits for them. The caller of Run is the last worker.
+// Goroutines: New starts workers-1 of them, the pool owns them, and Close waits for them. The caller of Run is the first worker.
 package pool

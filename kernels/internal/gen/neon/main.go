@@ -1,4 +1,4 @@
-// Neon writes the assembly of kernels/internal/neon. It is run by the go:generate line of that package.
+// Command neon writes the assembly of kernels/internal/neon. It is run by the go:generate line of that package.
 package main
 
 import (
