@@ -27,14 +27,15 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 		panic(fmt.Sprintf("kernels: product of panels [%d, %d) of a matrix (%d, %d) and activations (%d, %d) with stride %d",
 			p0, p1, m.Rows, m.K, x.t, x.k, stride))
 	}
+	leaf := newLeafRounder(m)
 	panels, columns := blockSizes(m, x)
 	for group := p0; group < p1; group += panels {
 		for first := 0; first < x.t; first += columns {
 			for p := group; p < min(group+panels, p1); p++ {
 				for t := first; t < min(first+columns, x.t); t += tileT {
 					tile := out[t*stride+p*PanelRows:]
-					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t)) {
-						clamped += mulGeneric(tile, stride, m, x, p, t)
+					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t), leaf) {
+						clamped += mulGeneric(tile, stride, m, x, p, t, leaf)
 					}
 				}
 			}
@@ -47,8 +48,8 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 // function of its own so that only it pays for clearing a tile.
 //
 //go:noinline
-func mulGeneric(out []int32, stride int, m *Matrix, x *Activations, p, t int) (clamped int) {
-	work := tile{leaf: newLeafRounder(m)}
+func mulGeneric(out []int32, stride int, m *Matrix, x *Activations, p, t int, leaf leafRounder) (clamped int) {
+	work := tile{leaf: leaf}
 	return work.mul(out, stride, m, x, p, t)
 }
 

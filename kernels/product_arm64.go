@@ -9,9 +9,8 @@ import (
 // mulTile computes panel p for n rows of x from row t on, n at most tileT, on the active tier; out starts at the panel's first
 // row of token t. It reports false where it cannot vouch for the result, because a leaf's contribution left ±Limit or is a NaN, or
 // the tier has no such product: the generic tier then computes the tile anew and counts the clamps.
-func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int) bool {
+func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
 	var sums [tileT][PanelRows]int32
-	leaf := newLeafRounder(m)
 	limit := math.Float32bits(leaf.limit)
 	panel, size, perLeaf := m.Panel(p), m.Format.BlockBytes(), m.Leaf/BlockK
 	piece := max(callBlocksNEON/perLeaf, 1) * perLeaf

@@ -3,15 +3,15 @@ package kernels
 import "math"
 
 // mulTileAVX2 is mulTile.
-func mulTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int) bool {
+func mulTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
 	rows := min(PanelRows, m.Rows-p*PanelRows)
 	_ = out[(n-1)*stride+rows-1]
 	if rows == PanelRows {
-		return sumTileAVX2(out, stride, m, x, p, t, n)
+		return sumTileAVX2(out, stride, m, x, p, t, n, leaf)
 	}
 	// The assembly knows whole panels only.
 	var whole [tileT * PanelRows]int32
-	if !sumTileAVX2(whole[:], PanelRows, m, x, p, t, n) {
+	if !sumTileAVX2(whole[:], PanelRows, m, x, p, t, n, leaf) {
 		return false
 	}
 	for i := range n {
@@ -28,13 +28,12 @@ const (
 )
 
 // sumTileAVX2 is mulTileAVX2 for a whole panel. It cuts K at leaf borders into calls that each add to out.
-func sumTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int) bool {
+func sumTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
 	for i := range n {
 		clear(out[i*stride:][:PanelRows])
 	}
 	panel, size, blocks, perLeaf := m.Panel(p), m.Format.BlockBytes(), Blocks(m.K), m.Leaf/BlockK
 	piece := max(min(callProductsAVX2/(n*PanelRows*m.Leaf), callBytesAVX2/(perLeaf*size)), 1) * perLeaf
-	leaf := newLeafRounder(m)
 	twice := 2 * math.Float32bits(leaf.limit)
 	for b := 0; b < blocks; b += piece {
 		unit, count := x.unit(b, t), min(piece, blocks-b)
