@@ -17,7 +17,8 @@ const (
 	KindSums       Kind = 2 // int32 partial sums of an all-reduce
 	KindGather     Kind = 3 // bytes of one rank for all others
 	KindActivation Kind = 4 // float32 (tokens, embed), row-major, from stage to stage
-	kindEnd        Kind = 5
+	KindBytes      Kind = 5 // a piece of a byte stream without frames of its own: raft and gossip
+	kindEnd        Kind = 6
 )
 
 // Flags of a frame.
