@@ -22,8 +22,14 @@ type memoryConn struct {
 	name     string
 	outgoing direction // what this end sends
 	closed   bool
-	deadline time.Time
-	alarm    *time.Timer // wakes waiters at the deadline
+	read     alarm // when receiving fails
+	write    alarm // when sending fails
+}
+
+// alarm is a deadline of one end. Its fields are guarded by the pair's mutex.
+type alarm struct {
+	at    time.Time   // zero for none
+	timer *time.Timer // wakes waiters then
 }
 
 // direction is a queue of frames from one end to the other.
@@ -56,6 +62,8 @@ func (c *memoryConn) other() *memoryConn { return &c.pair.ends[1-c.side] }
 
 func (c *memoryConn) Peer() string { return c.other().name }
 
+func (c *memoryConn) local() string { return c.name }
+
 func (c *memoryConn) Send(f *Frame) error {
 	if len(f.Payload) > PayloadMax {
 		return fmt.Errorf("send to %s: %w: %d bytes, limit %d", c.Peer(), ErrTooLarge, len(f.Payload), PayloadMax)
@@ -71,7 +79,7 @@ func (c *memoryConn) Send(f *Frame) error {
 	c.outgoing.push(f)
 	c.pair.wake.Broadcast()
 	for c.outgoing.bytes > Window {
-		if err := c.wait(); err != nil {
+		if err := c.wait(&c.write); err != nil {
 			return fmt.Errorf("send to %s: %w", c.Peer(), err)
 		}
 		if c.peerClosed() {
@@ -90,10 +98,10 @@ func (c *memoryConn) Recv(f *Frame) error {
 	incoming := &c.other().outgoing
 	for !incoming.ready() {
 		if incoming.count == 0 && c.peerClosed() {
-			return fmt.Errorf("receive from %s: %w", c.Peer(), ErrPeerGone)
+			return fmt.Errorf("receive from %s: %w", c.Peer(), errPeerClosed)
 		}
 		incoming.announce(&c.pair.wake)
-		if err := c.wait(); err != nil {
+		if err := c.wait(&c.read); err != nil {
 			return fmt.Errorf("receive from %s: %w", c.Peer(), err)
 		}
 	}
@@ -102,24 +110,35 @@ func (c *memoryConn) Recv(f *Frame) error {
 	return nil
 }
 
-func (c *memoryConn) SetDeadline(t time.Time) error {
+func (c *memoryConn) SetDeadline(t time.Time) error { return c.setDeadline(t, &c.read, &c.write) }
+
+func (c *memoryConn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, &c.read) }
+
+func (c *memoryConn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, &c.write) }
+
+func (c *memoryConn) setDeadline(t time.Time, alarms ...*alarm) error {
 	c.pair.mu.Lock()
 	defer c.pair.mu.Unlock()
 	if err := c.dead(); err != nil {
 		return err
 	}
-	c.deadline = t
-	switch {
-	case t.IsZero():
-		if c.alarm != nil {
-			c.alarm.Stop()
-		}
-	case c.alarm == nil:
-		c.alarm = time.AfterFunc(time.Until(t), c.ring)
-	default:
-		c.alarm.Reset(time.Until(t))
+	for _, a := range alarms {
+		c.set(a, t)
 	}
 	return nil
+}
+
+// set moves one deadline.
+func (c *memoryConn) set(a *alarm, t time.Time) {
+	a.at = t
+	switch {
+	case t.IsZero():
+		a.stop()
+	case a.timer == nil:
+		a.timer = time.AfterFunc(time.Until(t), func() { c.ring(a) })
+	default:
+		a.timer.Reset(time.Until(t))
+	}
 }
 
 func (c *memoryConn) Close() error {
@@ -142,23 +161,28 @@ func (c *memoryConn) close() bool {
 
 // stopTimers leaves no timer behind that only this end waits for.
 func (c *memoryConn) stopTimers() {
-	if c.alarm != nil {
-		c.alarm.Stop()
-	}
+	c.read.stop()
+	c.write.stop()
 	if arrive := c.other().outgoing.arrive; arrive != nil {
 		arrive.Stop()
 	}
 }
 
-// ring wakes those who wait at the deadline.
-func (c *memoryConn) ring() {
+// ring wakes those who wait at a deadline.
+func (c *memoryConn) ring(a *alarm) {
 	c.pair.mu.Lock()
 	defer c.pair.mu.Unlock()
-	if rest := time.Until(c.deadline); rest > 0 && !c.closed { // moved meanwhile, or the wall clock was set
-		c.alarm.Reset(rest)
+	if rest := time.Until(a.at); rest > 0 && !c.closed { // moved meanwhile, or the wall clock was set
+		a.timer.Reset(rest)
 		return
 	}
 	c.pair.wake.Broadcast()
+}
+
+func (a *alarm) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }
 
 // dead says why this end cannot be used, if so.
@@ -175,9 +199,9 @@ func (c *memoryConn) dead() error {
 // peerClosed reports whether the other end was closed and the news could reach this one.
 func (c *memoryConn) peerClosed() bool { return c.other().closed && !c.other().outgoing.fault.cut }
 
-// wait sleeps until something changes. It fails when this end died or its deadline passed.
-func (c *memoryConn) wait() error {
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+// wait sleeps until something changes. It fails when this end died or the deadline passed.
+func (c *memoryConn) wait(deadline *alarm) error {
+	if !deadline.at.IsZero() && !time.Now().Before(deadline.at) {
 		return ErrDeadline
 	}
 	c.pair.wake.Wait()

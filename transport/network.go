@@ -20,6 +20,9 @@ var (
 	ErrClass       = errors.New("unknown class")    // no such class of connection
 )
 
+// errPeerClosed is ErrPeerGone where everything that the peer sent has arrived before.
+var errPeerClosed = fmt.Errorf("%w: closed at the other end", ErrPeerGone)
+
 // Class says what a connection is for. Connections of different classes do not wait for one another.
 type Class uint8
 
@@ -70,7 +73,8 @@ type Network interface {
 
 // Conn is one long-lived stream of frames in both directions, ordered and reliable: a frame arrives once and whole, or
 // the connection fails. One goroutine may send and another receive at the same time; SetDeadline and Close may be
-// called from anywhere. After an error the connection is of no use any more and has to be closed.
+// called from anywhere. After an error the connection is of no use any more and has to be closed; only a Recv that
+// failed with ErrDeadline may be called again, with a new deadline.
 type Conn interface {
 	// Peer is the name of the node at the other end.
 	Peer() string
@@ -83,6 +87,10 @@ type Conn interface {
 	Recv(frame *Frame) error
 	// SetDeadline makes calls that wait, now or later, fail with ErrDeadline at that time. The zero time takes it back.
 	SetDeadline(t time.Time) error
+	// SetReadDeadline is SetDeadline for Recv alone.
+	SetReadDeadline(t time.Time) error
+	// SetWriteDeadline is SetDeadline for Send alone.
+	SetWriteDeadline(t time.Time) error
 	// Close ends the connection. The peer can still receive what was sent before and then gets ErrPeerGone. Close may be called twice.
 	Close() error
 }
