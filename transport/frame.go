@@ -18,7 +18,11 @@ const (
 	KindGather     Kind = 3 // bytes of one rank for all others
 	KindActivation Kind = 4 // float32 (tokens, embed), row-major, from stage to stage
 	KindBytes      Kind = 5 // a piece of a byte stream without frames of its own: raft and gossip
-	kindEnd        Kind = 6
+	KindAssign     Kind = 6 // a place in a plan, for a rank on another node
+	KindStep       Kind = 7 // a step for such a rank
+	KindDone       Kind = 8 // its answer: ready, or what the step gave
+	KindFailed     Kind = 9 // its answer: why it could not
+	kindEnd        Kind = 10
 )
 
 // Flags of a frame.
