@@ -33,10 +33,11 @@ const (
 	ClassControl    Class = 3 // plans and steps from the engine, outputs back
 	ClassActivation Class = 4 // between stages and inside groups, within a step
 	ClassWeights    Class = 5 // bulk
-	classEnd        Class = 6
+	ClassCall       Class = 6 // HTTP between nodes: forwarded requests, and what the coordinator asks of a node
+	classEnd        Class = 7
 )
 
-var classNames = [classEnd]string{"", "raft", "gossip", "control", "activation", "weights"}
+var classNames = [classEnd]string{"", "raft", "gossip", "control", "activation", "weights", "call"}
 
 // String is the name of the class in logs and metrics.
 func (c Class) String() string {
