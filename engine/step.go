@@ -16,6 +16,15 @@ type BlockID = int32
 // BlockTokens is the number of positions in a block.
 const BlockTokens = 16
 
+// Place is where a rank stands in a plan, and what all ranks of the plan have to have alike.
+type Place struct {
+	Plan     *shard.Plan `json:"plan"`
+	Stage    int         `json:"stage"`
+	Rank     int         `json:"rank"`
+	Blocks   int         `json:"blocks"`    // of KV, the same on every rank
+	KVFormat string      `json:"kv_format"` // as it is written in settings
+}
+
 // Executor runs steps on the model, near or far. Execute is called by one goroutine at a time.
 type Executor interface {
 	// Execute runs the step on every rank of the plan and fills out with one result for each chunk. What out held before

@@ -182,10 +182,10 @@ func (n *Node) loadRanks(ctx context.Context) error {
 		return err
 	}
 	n.worker = worker.New(worker.Options{
-		Node: n.id(), Generation: n.cluster.State().Generation, Source: n.model, Network: n.network, Pool: n.pool,
-		KVFormat: format, Blocks: n.blocks, StepTimeout: stepTimeout,
+		Node: n.id(), Generation: n.cluster.State().Generation, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout,
+		Open: func(string) (model.Source, error) { return n.model, nil },
 	})
-	n.pipeline, err = pipeline.New(ctx, plan, [][]pipeline.Rank{{n.worker}})
+	n.pipeline, err = pipeline.New(ctx, engine.Place{Plan: plan, Blocks: n.blocks, KVFormat: n.config.KVFormat}, [][]pipeline.Rank{{n.worker}})
 	if err != nil {
 		return err
 	}

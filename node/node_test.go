@@ -19,7 +19,6 @@ import (
 	"polynode/engine/pipeline"
 	"polynode/engine/sample"
 	"polynode/engine/worker"
-	"polynode/kernels"
 	"polynode/kernels/pool"
 	"polynode/model"
 	"polynode/model/demo"
@@ -116,8 +115,10 @@ func TestStepsAllocateNothing(t *testing.T) {
 	defer network.Close()
 	threads := pool.New(2)
 	defer threads.Close()
-	rank := worker.New(worker.Options{Node: "solo", Source: m, Network: network, Pool: threads, KVFormat: kernels.KVF16, Blocks: 8, StepTimeout: time.Minute})
-	line, err := pipeline.New(t.Context(), plan, [][]pipeline.Rank{{rank}})
+	rank := worker.New(worker.Options{
+		Node: "solo", Open: func(string) (model.Source, error) { return m, nil }, Network: network, Pool: threads, StepTimeout: time.Minute,
+	})
+	line, err := pipeline.New(t.Context(), engine.Place{Plan: plan, Blocks: 8, KVFormat: "f16"}, [][]pipeline.Rank{{rank}})
 	if err != nil {
 		t.Fatal(err)
 	}

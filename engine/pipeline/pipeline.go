@@ -15,10 +15,10 @@ var ErrPlan = errors.New("assign plan")
 
 // Rank is one rank of a plan, in this process or behind a connection.
 type Rank interface {
-	// Assign makes the rank ready for its place in the plan: weights mapped, cache reserved, neighbours found. All ranks
+	// Assign makes the rank ready for its place in a plan: weights mapped, cache reserved, neighbours found. All ranks
 	// of a plan are assigned at the same time. It replaces what the rank had before.
-	Assign(ctx context.Context, plan *shard.Plan, stage, rank int) error
-	// Run computes the rank's part of a step. Rank 0 of the last stage fills out; the others leave it alone. It
+	Assign(ctx context.Context, place engine.Place) error
+	// Run computes the rank's part of a step. Rank 0 of the last stage fills out, for the others it is nil. It
 	// returns when the part is done or ctx is.
 	Run(ctx context.Context, step *engine.Step, out *engine.Output) error
 	// Close ends the rank and frees what it holds.
@@ -52,9 +52,11 @@ type job struct {
 }
 
 // New assigns the ranks to a plan, stage by stage in the order of ranks, and owns them from then on, also when it
-// fails.
-func New(ctx context.Context, plan *shard.Plan, ranks [][]Rank) (*Pipeline, error) {
-	p := &Pipeline{plan: plan.Clone()}
+// fails. The plan and what its ranks have alike are those of common, whose stage and rank do not count.
+func New(ctx context.Context, common engine.Place, ranks [][]Rank) (*Pipeline, error) {
+	plan := common.Plan.Clone()
+	common.Plan = plan
+	p := &Pipeline{plan: plan}
 	var seats []seat
 	for stage, group := range ranks {
 		for place, rank := range group {
@@ -64,7 +66,7 @@ func New(ctx context.Context, plan *shard.Plan, ranks [][]Rank) (*Pipeline, erro
 			})
 		}
 	}
-	if err := assign(ctx, p.plan, seats); err != nil {
+	if err := assign(ctx, common, seats); err != nil {
 		for _, s := range seats {
 			err = errors.Join(err, s.rank.Close())
 		}
@@ -96,9 +98,9 @@ func New(ctx context.Context, plan *shard.Plan, ranks [][]Rank) (*Pipeline, erro
 }
 
 // assign readies all ranks at once, because they wait for each other.
-func assign(ctx context.Context, plan *shard.Plan, seats []seat) error {
+func assign(ctx context.Context, common engine.Place, seats []seat) error {
 	var count int
-	for _, stage := range plan.Stages {
+	for _, stage := range common.Plan.Stages {
 		count += len(stage.Group)
 	}
 	if count == 0 || count != len(seats) {
@@ -109,7 +111,9 @@ func assign(ctx context.Context, plan *shard.Plan, seats []seat) error {
 	results := make(chan error, len(seats))
 	for _, s := range seats {
 		go func() {
-			err := s.rank.Assign(ctx, plan, s.stage, s.place)
+			place := common
+			place.Stage, place.Rank = s.stage, s.place
+			err := s.rank.Assign(ctx, place)
 			if err != nil {
 				err = fmt.Errorf("stage %d rank %d: %w", s.stage, s.place, err)
 			}

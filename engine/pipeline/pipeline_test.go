@@ -31,8 +31,8 @@ type fakeRank struct {
 	waitRun    bool
 }
 
-func (r *fakeRank) Assign(ctx context.Context, _ *shard.Plan, stage, rank int) error {
-	r.seat = fmt.Sprintf("%d/%d", stage, rank)
+func (r *fakeRank) Assign(ctx context.Context, place engine.Place) error {
+	r.seat = fmt.Sprintf("%d/%d", place.Stage, place.Rank)
 	if r.waitAssign {
 		<-ctx.Done()
 		return ctx.Err()
@@ -77,7 +77,7 @@ func grid(groups ...int) (*shard.Plan, [][]Rank, []*fakeRank) {
 func TestEveryRankRunsEveryStep(t *testing.T) {
 	for _, groups := range [][]int{{1}, {2}, {1, 1, 1}, {2, 3}} {
 		plan, ranks, all := grid(groups...)
-		p, err := New(t.Context(), plan, ranks)
+		p, err := New(t.Context(), engine.Place{Plan: plan}, ranks)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestAFailureReleasesTheOthers(t *testing.T) {
 				r.waitRun = i != broken
 			}
 			all[broken].runErr = errBroken
-			p, err := New(t.Context(), plan, ranks)
+			p, err := New(t.Context(), engine.Place{Plan: plan}, ranks)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestAFailureReleasesTheOthers(t *testing.T) {
 func TestAFailedAssignmentClosesAllRanks(t *testing.T) {
 	plan, ranks, all := grid(2, 1)
 	all[0].waitAssign, all[1].waitAssign, all[2].assignErr = true, true, errBroken
-	if _, err := New(t.Context(), plan, ranks); !errors.Is(err, errBroken) || !errors.Is(err, ErrPlan) {
+	if _, err := New(t.Context(), engine.Place{Plan: plan}, ranks); !errors.Is(err, errBroken) || !errors.Is(err, ErrPlan) {
 		t.Errorf("error %v", err)
 	}
 	for _, r := range all {
@@ -144,10 +144,10 @@ func TestAFailedAssignmentClosesAllRanks(t *testing.T) {
 
 func TestRanksMustFitThePlan(t *testing.T) {
 	plan, ranks, _ := grid(2)
-	if _, err := New(t.Context(), plan, [][]Rank{ranks[0][:1]}); !errors.Is(err, ErrPlan) {
+	if _, err := New(t.Context(), engine.Place{Plan: plan}, [][]Rank{ranks[0][:1]}); !errors.Is(err, ErrPlan) {
 		t.Errorf("one rank for a plan of two: %v", err)
 	}
-	if _, err := New(t.Context(), &shard.Plan{}, nil); !errors.Is(err, ErrPlan) {
+	if _, err := New(t.Context(), engine.Place{Plan: &shard.Plan{}}, nil); !errors.Is(err, ErrPlan) {
 		t.Errorf("an empty plan: %v", err)
 	}
 }

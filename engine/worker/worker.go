@@ -23,21 +23,20 @@ var (
 	ErrFault = errors.New("weights cannot be read any more: their file was cut or its disk failed")
 )
 
-// Options are what a worker is made of. Source, Network and Pool stay the caller's.
+// Options are what a worker is made of. Network, Pool and what Open returns stay the caller's.
 type Options struct {
 	Node        shard.NodeID
 	Generation  uint64 // of the cluster
-	Source      model.Source
+	Open        func(digest string) (model.Source, error)
 	Network     transport.Network
 	Pool        *pool.Pool
-	KVFormat    kernels.KVFormat
-	Blocks      int           // of KV
 	StepTimeout time.Duration // a step that waits longer than this for a neighbour fails
 }
 
 // Worker is one rank of a plan.
 type Worker struct {
 	options Options
+	source  model.Source
 	epoch   shard.Epoch
 	links   *collective.Links
 	stage   *model.Stage
@@ -52,25 +51,31 @@ type Worker struct {
 func New(options Options) *Worker { return &Worker{options: options} }
 
 // Assign takes the rank's place in a plan. See pipeline.Rank.
-func (w *Worker) Assign(ctx context.Context, plan *shard.Plan, stage, rank int) error {
+func (w *Worker) Assign(ctx context.Context, place engine.Place) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	share, err := model.ShareOf(plan, stage, rank)
+	share, err := model.ShareOf(place.Plan, place.Stage, place.Rank)
 	if err != nil {
 		return err
 	}
-	config := w.options.Source.Config()
-	if w.cache, err = model.NewCache(config, share, w.options.KVFormat, w.options.Blocks); err != nil {
-		return fmt.Errorf("reserve cache: %w", err)
-	}
-	if w.links, err = collective.Join(ctx, w.options.Network, w.options.Generation, plan, w.options.Node); err != nil {
+	if w.source, err = w.options.Open(place.Plan.Model); err != nil {
 		return err
 	}
-	if w.stage, err = model.NewStage(w.options.Source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
+	format, err := kernels.ParseKVFormat(place.KVFormat)
+	if err != nil {
+		return err
+	}
+	if w.cache, err = model.NewCache(w.source.Config(), share, format, place.Blocks); err != nil {
+		return fmt.Errorf("reserve cache: %w", err)
+	}
+	if w.links, err = collective.Join(ctx, w.options.Network, w.options.Generation, place.Plan, w.options.Node); err != nil {
+		return err
+	}
+	if w.stage, err = model.NewStage(w.source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
 		return errors.Join(err, w.Close())
 	}
-	w.epoch = plan.Epoch
+	w.epoch = place.Plan.Epoch
 	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
 	return nil
 }
@@ -105,11 +110,18 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		return err
 	}
 	w.links.Begin(step.ID, time.Now().Add(w.options.StepTimeout))
+	if !w.alone() {
+		// Whoever waits for a peer notices nothing else.
+		defer context.AfterFunc(ctx, func() { _ = w.links.Close() })()
+	}
 	if err := w.guarded(step, out); err != nil {
 		return errors.Join(err, w.links.Close())
 	}
 	return nil
 }
+
+// alone reports whether the rank is the only one of its plan.
+func (w *Worker) alone() bool { return w.links == nil || w.links.Peers() == 0 }
 
 // guarded is run with an error for weights that can be read no more: they are mapped, so a file that somebody cut or a disk that
 // failed faults in the middle of a product. Any other panic goes on.
@@ -140,7 +152,7 @@ func (w *Worker) run(step *engine.Step, out *engine.Output) error {
 		c := &step.Chunks[i]
 		w.batch.Append(c.Tokens, c.Start, c.Blocks)
 	}
-	embed := w.options.Source.Config().Embed
+	embed := w.source.Config().Embed
 	w.hidden = grow(w.hidden, w.batch.Rows()*embed)
 	share := w.stage.Share()
 	if share.First {

@@ -84,14 +84,14 @@ func start(t testing.TB, src model.Source, members [][]shard.Member) *cluster {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { network.Close() })
-			w := New(Options{Node: r.Node, Source: src, Network: network, Pool: threads, KVFormat: kernels.KVF16, Blocks: 24, StepTimeout: testTimeout})
+			w := New(Options{Node: r.Node, Open: func(string) (model.Source, error) { return src, nil }, Network: network, Pool: threads, StepTimeout: testTimeout})
 			c.workers[stage] = append(c.workers[stage], w)
 			ranks[stage] = append(ranks[stage], w)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	if c.pipeline, err = pipeline.New(ctx, plan, ranks); err != nil {
+	if c.pipeline, err = pipeline.New(ctx, engine.Place{Plan: plan, Blocks: 24, KVFormat: "f16"}, ranks); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.pipeline.Close() })

@@ -20,6 +20,9 @@ type Links struct {
 	out      []byte
 }
 
+// Peers is the number of other ranks that this one is linked to.
+func (l *Links) Peers() int { return len(l.session.links) }
+
 // Group is the rank's side of its group.
 func (l *Links) Group() *Group { return &l.group }
 
