@@ -17,7 +17,7 @@ const importTable = `
 
 3 engine               engine/sample shard
 3 engine/sample
-3 cluster              shard transport
+3 cluster              cluster/trust shard transport
 3 model/demo           model/store
 
 2 model                kernels kernels/pool shard
@@ -25,6 +25,7 @@ const importTable = `
 2 model/store          kernels shard
 2 model/synth          kernels
 2 transport/collective kernels shard
+2 cluster/trust        shard
 
 1 transport
 1 shard
