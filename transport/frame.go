@@ -87,6 +87,11 @@ func AppendFrame(buf []byte, f *Frame) ([]byte, error) {
 	return append(buf, f.Payload...), nil
 }
 
+// putPayloadLength changes the length of the payload in an encoded header.
+func putPayloadLength(header []byte, length int) {
+	binary.LittleEndian.PutUint32(header[36:], uint32(length))
+}
+
 // DecodeFrame decodes the frame at the start of data and returns the bytes behind it. The payload is a view of data.
 // Truncated or foreign bytes give ErrFrame, an absurd length ErrTooLarge.
 func DecodeFrame(data []byte) (f Frame, rest []byte, err error) {

@@ -168,7 +168,16 @@ type MemoryNode struct {
 	inbox    inbox
 }
 
-var _ Network = (*MemoryNode)(nil)
+var (
+	_ Network = (*MemoryNode)(nil)
+	_ Hurrier = (*MemoryNode)(nil)
+)
+
+// Hurry implements Hurrier: in memory nothing has to hurry.
+func (n *MemoryNode) Hurry() {}
+
+// Relax implements Hurrier.
+func (n *MemoryNode) Relax() {}
 
 // Dial implements Network.
 func (n *MemoryNode) Dial(ctx context.Context, node string, class Class) (Conn, error) {

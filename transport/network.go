@@ -18,6 +18,8 @@ var (
 	ErrTooLarge    = errors.New("frame too large")  // the payload is longer than PayloadMax
 	ErrStaleEpoch  = errors.New("epoch has passed") // the sender, or the caller, follows an older plan
 	ErrClass       = errors.New("unknown class")    // no such class of connection
+	ErrIdentity    = errors.New("wrong identity")   // one of the nodes has a certificate that the other does not accept
+	ErrVersion     = errors.New("other version")    // the other node speaks another version of the protocol
 )
 
 // errPeerClosed is ErrPeerGone where everything that the peer sent has arrived before.
@@ -70,6 +72,13 @@ type Network interface {
 	Accept(ctx context.Context, class Class) (Conn, error)
 	// Close ends all connections and waiting calls of this node; they fail with ErrClosed here and ErrPeerGone at the peers.
 	Close() error
+}
+
+// Hurrier is a network that can be told when a step is under way, which is when waiting has to be short and may cost a core.
+// Between Hurry and Relax, which count, a goroutine polls for packets instead of sleeping. Both are safe for concurrent use.
+type Hurrier interface {
+	Hurry()
+	Relax()
 }
 
 // Conn is one long-lived stream of frames in both directions, ordered and reliable: a frame arrives once and whole, or

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package transport
+
+import (
+	"net"
+	"sync/atomic"
+)
+
+// newSocket leaves reading to quic-go: only Linux joins packets into trains.
+func newSocket(conn *net.UDPConn, _ *atomic.Int32) (net.PacketConn, error) { return conn, nil }
