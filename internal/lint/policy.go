@@ -29,6 +29,7 @@ const importTable = `
 
 1 transport
 1 shard
+1 shard/planner
 1 kernels/kernelbench  kernels/pool
 
 0 kernels              kernels/internal/avx2 kernels/internal/avx512 kernels/internal/neon
@@ -80,6 +81,7 @@ var homes = Homes{
 var pure = Pure{
 	"kernels":       {"os"}, // one environment variable, when the process starts
 	"shard":         nil,
+	"shard/planner": nil,
 	"engine/sample": nil,
 
 	"engine/blocks.go":    nil,
@@ -87,7 +89,7 @@ var pure = Pure{
 	"engine/commit.go":    nil,
 	"engine/job.go":       nil,
 	"engine/schedule*.go": nil,
-	"cluster/apply.go":    nil,
+	"cluster/apply*.go":   nil,
 	"cluster/command.go":  nil,
 	"cluster/state.go":    nil,
 	"transport/frame.go":  nil,

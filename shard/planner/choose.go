@@ -1,0 +1,115 @@
+package planner
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"polynode/shard"
+)
+
+// nearEqual is the share of the score by which a plan may be worse than the best one if it moves fewer bytes. It is never more than the
+// gain for which plans are replaced.
+const nearEqual = 0.01
+
+// choose picks, of the plans that are nearly as good as the best, the one that moves the fewest bytes, then the one with the fewest
+// nodes.
+func (s *search) choose() (choice, bool) {
+	if len(s.pool) == 0 {
+		return choice{}, false
+	}
+	near := s.pool[0].price.score * (1 + min(nearEqual, s.problem.Gain))
+	holds := s.problem.holdsOf()
+	var choices []choice
+	for _, b := range s.pool {
+		if b.price.score > near {
+			break
+		}
+		c := choice{search: s, best: b, plan: s.plan(b.layout)}
+		c.move = s.problem.moveBytes(c.plan, holds)
+		choices = append(choices, c)
+	}
+	return slices.MinFunc(choices, func(a, b choice) int {
+		return cmp.Or(cmp.Compare(a.move, b.move), cmp.Compare(a.nodes(), b.nodes()), cmp.Compare(a.price.score, b.price.score))
+	}), true
+}
+
+// nodes is how many take part.
+func (b *best) nodes() int {
+	n := 0
+	for _, g := range b.machines {
+		n += len(g)
+	}
+	return n
+}
+
+// keep returns the current plan as the choice if it can go on and the chosen one does not gain enough.
+func (p *Problem) keep(chosen choice, searches []*search, report *Report) choice {
+	if p.Current == nil {
+		return chosen
+	}
+	var s *search
+	var l layout
+	reason := ""
+	for _, s = range searches {
+		if l, reason = s.layoutOf(p.Current); reason == "" {
+			break
+		}
+	}
+	if reason != "" {
+		report.Reason = "the current plan cannot go on: " + reason
+		return chosen
+	}
+	current := choice{search: s, plan: p.Current, best: best{candidate: candidate{layout: l, price: s.priceOf(l)}}}
+	current.move = p.moveBytes(p.Current, p.holdsOf())
+	gain := 1 - chosen.price.score/current.price.score
+	if gain >= p.Gain && gain > 0 {
+		report.Reason = fmt.Sprintf("%.1f %% less time than the current plan", 100*gain)
+		return chosen
+	}
+	report.Kept = true
+	report.Reason = "no plan found is better than the current one"
+	if gain > 1e-9 {
+		report.Reason = fmt.Sprintf("the best plan found takes %.1f %% less time than the current one, and %.1f %% are asked for", 100*gain, 100*p.Gain)
+	}
+	return current
+}
+
+// layoutOf is a plan as the search sees it, or the reason why the machines cannot run it.
+func (f *facts) layoutOf(plan *shard.Plan) (l layout, reason string) {
+	if plan.Model != f.problem.Model.Digest {
+		return nil, "it is for another model"
+	}
+	if err := plan.Validate(f.problem.Model.Shape); err != nil {
+		return nil, err.Error()
+	}
+	at := make(map[shard.NodeID]int, len(f.machines)) // only looked up
+	for i, m := range f.machines {
+		at[m.id] = i
+	}
+	l = make(layout, len(plan.Stages))
+	for s := range plan.Stages {
+		l[s].layers = plan.Stages[s].Layers.Len()
+		for _, r := range plan.Stages[s].Group {
+			m, ok := at[r.Node]
+			if !ok {
+				return nil, fmt.Sprintf("node %s takes no part any more", r.Node)
+			}
+			share := rank{machine: m, heads: r.Heads.Len(), inner: r.Inner.Len(), vocab: r.Vocab.Len()}
+			if need := f.sizes.need(l[s].layers, share, s == 0); need > f.machines[m].memory {
+				return nil, fmt.Sprintf("node %s lacks %s of memory for its share", r.Node, bytesText(need-f.machines[m].memory))
+			}
+			l[s].ranks = append(l[s].ranks, share)
+		}
+	}
+	return l, ""
+}
+
+// priceOf predicts a layout.
+func (f *facts) priceOf(l layout) price {
+	meshes := make([]mesh, len(l))
+	for s := range l {
+		meshes[s] = f.meshOf(l[s].ranks)
+	}
+	return f.priceLayout(l, meshes)
+}
