@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"polynode/cluster/trust"
 	"polynode/shard"
 )
 
@@ -48,6 +49,16 @@ func (s *State) apply(index uint64, c Command) error {
 		return s.activate(index, c)
 	case KindAbandon:
 		return s.abandon(c)
+	case KindToken:
+		return s.putToken(index, c)
+	case KindTokenUse:
+		return s.useToken(index, c)
+	case KindTokenRevoke:
+		return s.revokeToken(index, c)
+	case KindRevoke:
+		return s.revoke(index, c)
+	case KindKeys:
+		return s.putKeys(index, c)
 	}
 	return fmt.Errorf("%w: kind %q", ErrCommand, c.Kind)
 }
@@ -69,13 +80,11 @@ func (s *State) putNode(index uint64, c Command) error {
 		return fmt.Errorf("%w: no node", ErrCommand)
 	}
 	node := *c.Node
-	if err := checkName("node id", string(node.ID)); err != nil {
+	if err := checkNode(node); err != nil {
 		return err
 	}
-	switch node.Phase {
-	case Joining, Ready, Draining, Gone:
-	default:
-		return fmt.Errorf("%w: node %s: phase %q", ErrCommand, node.ID, node.Phase)
+	if s.Revoked(node.ID, "") && node.Phase != Gone {
+		return fmt.Errorf("%w: node %s", trust.ErrRevoked, node.ID)
 	}
 	old, there := s.Nodes[node.ID]
 	if err := expect("node", string(node.ID), c.Expect, old.Index); err != nil {
@@ -223,6 +232,9 @@ func (s *State) allReady(plan *shard.Plan) error {
 		if node.Phase != Ready {
 			return fmt.Errorf("%w: node %s is %s", ErrNotReady, id, node.Phase)
 		}
+		if !node.Works() {
+			return fmt.Errorf("%w: node %s is a witness", ErrNotReady, id)
+		}
 	}
 	return nil
 }
@@ -233,6 +245,33 @@ func expect(what, name string, seen, there uint64) error {
 		return fmt.Errorf("%w: %s %s: expected change %d, found %d", ErrConflict, what, name, seen, there)
 	}
 	return nil
+}
+
+// checkNode makes sure of lengths and words. Whether names can be shown and addresses be called is checked where they come in: what
+// a library thinks of them may change from build to build, and here all must decide alike.
+func checkNode(node Node) error {
+	if err := checkName("node id", string(node.ID)); err != nil {
+		return err
+	}
+	switch node.Phase {
+	case Joining, Ready, Draining, Gone:
+	default:
+		return fmt.Errorf("%w: node %s: phase %q", ErrCommand, node.ID, node.Phase)
+	}
+	if node.Role != "" && !node.Role.Valid() {
+		return fmt.Errorf("%w: node %s: role %q", ErrCommand, node.ID, node.Role)
+	}
+	for _, text := range []struct {
+		what, value string
+	}{{"name of a node", node.Name}, {"address", node.Address}, {"token id", node.Token}} {
+		if text.value == "" {
+			continue
+		}
+		if err := checkName(text.what, text.value); err != nil {
+			return err
+		}
+	}
+	return checkSerial(node.Serial)
 }
 
 func checkName(what, name string) error {

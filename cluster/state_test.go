@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"polynode/cluster/trust"
 	"polynode/shard"
 )
 
@@ -367,6 +368,10 @@ func FuzzSnapshot(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
+	if data, err = withTokens(f).Snapshot(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
 	f.Add([]byte(`{"version":1,"state":{"id":"x","nodes":{"a":{}},"models":null,"active":{"stages":[{}]}}}`))
 	f.Add([]byte(`{"version":1,"state":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -399,6 +404,9 @@ func FuzzCommand(f *testing.F) {
 	for _, c := range []Command{
 		Found("cluster"), PutNode(readyNode("c")), ForgetNode(Node{ID: "a", Index: 2}), PreparePlan(plan, 0), ActivatePlan(5), AbandonPlan(5),
 		PutModel(Model{Digest: "d", Name: "n", Shape: huge}), DropModel(Model{Digest: "digest", Index: 4}),
+		PutToken(testToken(3, 2), testMade), UseToken(trust.TokenRecord{ID: tokenID(2), Index: 6}, joiner("c"), testMade),
+		RevokeToken(trust.TokenRecord{ID: tokenID(1), Index: 5}), Revoke("a", "1f", testMade), Revoke("a", "", testMade),
+		PutKeys(Keys{Keys: trust.Keys{Roots: trust.Ring{{1}}, Gossip: ringOf(1, 2)}, Index: 7}),
 	} {
 		data, err := c.Encode()
 		if err != nil {
@@ -423,11 +431,11 @@ func FuzzCommand(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(command, decoded) {
 			t.Fatalf("%s came back as %s, %v", data, again, err)
 		}
-		s := founded(t)
+		s := withTokens(t)
 		for index := range uint64(3) {
-			s.Apply(5+index, command)
+			s.Apply(8+index, command)
 		}
-		s.Apply(8, ActivatePlan(5))
+		s.Apply(11, ActivatePlan(8))
 		if _, err := s.Hash(); err != nil {
 			t.Fatal(err)
 		}

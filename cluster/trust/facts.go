@@ -25,10 +25,15 @@ const (
 	OpsPerSecondMax   = 1000e12
 )
 
-// Check refuses facts that no machine has.
+// Check refuses facts that no machine has. It is plain arithmetic: every build of the program decides alike.
 func (f Facts) Check() error {
-	if err := CheckText(f.Version, VersionMax); err != nil {
-		return fmt.Errorf("%w: version: %w", ErrRequest, err)
+	if len(f.Version) < 1 || len(f.Version) > VersionMax {
+		return fmt.Errorf("%w: version of %d bytes, want 1 to %d", ErrRequest, len(f.Version), VersionMax)
+	}
+	for _, c := range []byte(f.Version) {
+		if c < ' ' || c > '~' {
+			return fmt.Errorf("%w: version %q", ErrRequest, f.Version)
+		}
 	}
 	for _, number := range []struct {
 		name     string

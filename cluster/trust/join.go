@@ -15,11 +15,11 @@ const Protocol = 1
 
 // Limits of the join messages.
 const (
-	JoinRequestMax = 16 << 10  // bytes
-	JoinAnswerMax  = 128 << 10 // bytes
-	PeersMax       = 64        // nodes named in an answer: enough to find all others by gossip
-	AddressMax     = 64        // bytes of an address with its port
-	MessageMax     = 1 << 10   // bytes of a refusal for people
+	JoinRequestMax = 16 << 10 // bytes
+	JoinAnswerMax  = 48 << 10 // bytes
+	PeersMax       = 64       // nodes named in an answer: enough to find all others by gossip
+	AddressMax     = 64       // bytes of an address with its port
+	MessageMax     = 1 << 10  // bytes of a refusal for people
 )
 
 // JoinRequest is what a machine sends that wants to join.

@@ -96,8 +96,22 @@ type Keys struct {
 
 // Check makes sure that the keys can be used as they are.
 func (k Keys) Check() error {
-	if _, err := ParseRoots(k.Roots); err != nil {
+	if err := k.Bounded(); err != nil {
 		return err
+	}
+	_, err := ParseRoots(k.Roots)
+	return err
+}
+
+// Bounded checks numbers and lengths only: it decides alike in every build of the program, as agreed state needs it.
+func (k Keys) Bounded() error {
+	if len(k.Roots) < 1 || len(k.Roots) > RootsMax {
+		return fmt.Errorf("%w: %d roots, want 1 to %d", ErrKeys, len(k.Roots), RootsMax)
+	}
+	for _, root := range k.Roots {
+		if len(root) < 1 || len(root) > CertificateMax {
+			return fmt.Errorf("%w: root of %d bytes, want 1 to %d", ErrKeys, len(root), CertificateMax)
+		}
 	}
 	if len(k.Gossip) < 1 || len(k.Gossip) > GossipKeysMax {
 		return fmt.Errorf("%w: %d gossip keys, want 1 to %d", ErrKeys, len(k.Gossip), GossipKeysMax)
