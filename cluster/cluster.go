@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"polynode/shard"
+	"polynode/transport"
 )
 
 // What asking the cluster fails with, beside the refusals of a command.
@@ -27,24 +29,37 @@ type Config struct {
 	Facts  Facts
 	ID     string       // of the cluster that this node founds; random when empty
 	Logger *slog.Logger // none says nothing
+
+	Network transport.Network // to the other nodes; without one nobody can join
+	Dir     string            // keeps log and snapshots, so that a node comes back as what it was; without one they are in memory
+	Join    bool              // do not found a cluster: one that exists will add this node
+	Members *Members          // whom this node sees; a coordinator gives votes to those
 }
 
 // Timeouts of raft. A lone voter leads as soon as it has waited for others in vain, so short ones make it quick and have no
-// price; more voters need longer ones.
+// price. With others a coordinator is missed after half a second to a second, and steps down after a quarter of one.
 const (
-	electionTimeout = 50 * time.Millisecond
+	soloTimeout     = 50 * time.Millisecond // without a network
+	loneTimeout     = 250 * time.Millisecond
+	electionTimeout = 500 * time.Millisecond
+	leaseTimeout    = 250 * time.Millisecond
+	streamsPooled   = 3           // to each node
 	enqueueTimeout  = time.Second // for raft to take a command from us
 	snapshotAfter   = 1024        // commands
-	trailingLogs    = 1024        // commands kept behind a snapshot
+	snapshotsKept   = 3
+	trailingLogs    = 1024 // commands kept behind a snapshot
 )
 
 // Cluster is one node's part in the agreement.
 type Cluster struct {
 	node      shard.NodeID
 	logger    *slog.Logger
+	members   *Members
 	machine   *machine
 	raft      *raft.Raft
 	transport raft.Transport
+	storage   io.Closer // nil in memory
+	solo      bool      // without a network
 
 	stop    context.CancelFunc // ends lead
 	leading sync.WaitGroup     // lead
@@ -54,8 +69,9 @@ type Cluster struct {
 	calls  sync.WaitGroup // of raft, each of which ends by itself while raft runs
 }
 
-// Start founds a cluster of one voter and returns when this node coordinates it and is one of its ready nodes, after about a
-// tenth of a second. Log and snapshots are kept in memory: what was agreed is gone when the process ends.
+// Start takes this node's part. Where Config.Dir remembers a cluster, it is in that one again, and Start returns at once. Otherwise it founds
+// one, and returns when this node coordinates it and is one of its ready nodes; or, with Config.Join, it waits to be added, and Start
+// returns at once.
 func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if err := checkName("node id", string(config.Node)); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
@@ -66,16 +82,19 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Cluster{node: config.Node, logger: config.Logger, machine: newMachine()}
+	c := &Cluster{node: config.Node, logger: config.Logger, members: config.Members, machine: newMachine(), solo: config.Network == nil}
 	notify := make(chan bool, 4) // raft waits for us when it is full
-	if err := c.startRaft(notify); err != nil {
+	known, err := c.startRaft(ctx, config, notify)
+	if err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // until Close, whatever becomes of the caller
 	c.stop = stop
 	established := make(chan error, 1)
 	c.leading.Go(func() { c.lead(running, config, notify, established) })
-	var err error
+	if known || config.Join {
+		return c, nil
+	}
 	select {
 	case err = <-established:
 	case <-ctx.Done():
@@ -86,33 +105,6 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
 	return c, nil
-}
-
-// startRaft makes a voter that knows of no others.
-func (c *Cluster) startRaft(notify chan<- bool) error {
-	config := raft.DefaultConfig()
-	config.LocalID = raft.ServerID(c.node)
-	config.HeartbeatTimeout = electionTimeout
-	config.ElectionTimeout = electionTimeout
-	config.LeaderLeaseTimeout = electionTimeout
-	config.SnapshotThreshold = snapshotAfter
-	config.TrailingLogs = trailingLogs
-	config.ShutdownOnRemove = false // a node that comes back must find its raft alive
-	config.NotifyCh = notify
-	config.Logger = newRaftLogger(c.logger.With("source", "raft"))
-
-	address, transport := raft.NewInmemTransport(raft.ServerAddress(c.node))
-	store, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
-	voters := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: address}}}
-	if err := raft.BootstrapCluster(config, store, store, snapshots, transport, voters); err != nil {
-		return fmt.Errorf("bootstrap raft: %w", err)
-	}
-	r, err := raft.NewRaft(config, c.machine, store, store, snapshots, transport)
-	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
-	}
-	c.raft, c.transport = r, transport
-	return nil
 }
 
 // State is a copy of what is agreed, as far as this node knows.
@@ -140,10 +132,7 @@ func (c *Cluster) Close() error {
 	c.stop()
 	c.leading.Wait()
 	c.calls.Wait() // before raft stops, which may forget to answer
-	err := c.raft.Shutdown().Error()
-	if closer, ok := c.transport.(raft.WithClose); ok {
-		err = errors.Join(err, closer.Close()) // after raft, which uses it to the end
-	}
+	err := c.closeRaft()
 	if err != nil {
 		return fmt.Errorf("close cluster: %w", err)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -57,4 +58,21 @@ func (f lateFormat) LogValue() slog.Value {
 		return slog.StringValue("")
 	}
 	return slog.StringValue(fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...))
+}
+
+// lineLogger hands the lines of a log to slog, by the level that stands in brackets. What gossip warns of is usual in a network, so
+// it is lowered here, as with raft.
+type lineLogger struct{ to *slog.Logger }
+
+func (l lineLogger) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	to := l.to.Debug
+	if strings.Contains(text, "[ERR") {
+		to = l.to.Info
+	}
+	if i := strings.Index(text, "] "); i >= 0 {
+		text = text[i+2:]
+	}
+	to(text)
+	return len(line), nil
 }
