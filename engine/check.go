@@ -122,12 +122,12 @@ func (c *Config) checkBeams(r *Request, bad func(string, ...any) error) error {
 	return nil
 }
 
-// checkSize refuses a normal request that could not run even alone.
-func (c *Config) checkSize(r *Request) error {
+// checkSize refuses a normal request that could not run even alone, in so many blocks.
+func (c *Config) checkSize(r *Request, blocks int) error {
 	if width := r.width(); width > c.SequencesMax {
 		return fmt.Errorf("%w: it has %d sequences, a step at most %d", ErrTooLarge, width, c.SequencesMax)
 	}
-	if worst, all := r.worst(), c.Blocks-1; worst > all {
+	if worst, all := r.worst(), blocks-1; worst > all {
 		return fmt.Errorf("%w: a prompt of %d tokens and %d more in %d sequences take up to %d blocks of %d positions, there are %d",
 			ErrTooLarge, len(r.Prompt), r.MaxTokens, r.width(), worst, BlockTokens, all)
 	}

@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 		err := config.check(&r)
 		if err == nil {
 			r = r.normal(config.Positions)
-			err = config.checkSize(&r)
+			err = config.checkSize(&r, config.Blocks)
 		}
 		if !errors.Is(err, c.want) || err == nil && c.want != nil {
 			t.Errorf("%s: error is %v, want %v", c.name, err, c.want)

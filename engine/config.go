@@ -23,7 +23,7 @@ const (
 
 // Config is how much an engine may take on at a time.
 type Config struct {
-	Blocks     int // of KV, in all; block 0 is kept for probes
+	Blocks     int // of KV, in all, while the first plan runs; block 0 is kept for probes
 	Positions  int // tokens of a sequence at most: the model's context
 	Vocabulary int // number of tokens that may be given; ids are checked against it. 0 is unknown
 
@@ -34,7 +34,7 @@ type Config struct {
 
 	StepTime time.Duration // a step takes about that long at most, by taking fewer prompt tokens; 0 is no limit
 
-	Epoch shard.Epoch // of the plan that the first steps run under; see SetEpoch
+	Epoch shard.Epoch // of the plan that the first steps run under; see SetPlan
 
 	CacheOff bool // forget a prompt's blocks when nothing uses them any more: for measurements
 }

@@ -27,6 +27,7 @@ type Engine struct {
 	commands []command // given, not yet carried out
 	probes   []chan error
 	epoch    shard.Epoch
+	blocks   int
 	queue    queue
 	accepted int           // jobs that have not ended
 	running  bool          // Run was called
@@ -55,7 +56,7 @@ func New(config Config, executor Executor, logger *slog.Logger) (*Engine, error)
 	config = config.withDefaults()
 	e := &Engine{
 		config: config, executor: executor, logger: logger, scheduler: newScheduler(config), wake: make(chan struct{}, 1),
-		pace: newPace(config), epoch: config.Epoch,
+		pace: newPace(config), epoch: config.Epoch, blocks: config.Blocks,
 	}
 	e.observe()
 	return e, nil
@@ -71,9 +72,6 @@ func (e *Engine) Submit(r Request) (*Handle, error) {
 		return nil, e.refused(err)
 	}
 	r = r.normal(e.config.Positions)
-	if err := e.config.checkSize(&r); err != nil {
-		return nil, e.refused(err)
-	}
 	h := newHandle(e, &r)
 	j, err := newJob(r, h)
 	if err != nil {
@@ -92,6 +90,9 @@ func (e *Engine) enqueue(j *job) error {
 	defer e.mu.Unlock()
 	if e.closed {
 		return ErrClosed
+	}
+	if err := e.config.checkSize(&j.request, e.blocks); err != nil {
+		return err
 	}
 	if err := e.queue.add(&e.config, len(j.request.Prompt)); err != nil {
 		return err
@@ -124,11 +125,12 @@ func (e *Engine) signal() {
 	}
 }
 
-// SetEpoch says that steps run under a new plan. Nothing of the old one's keys and values is left: running sequences are computed
-// again from their tokens. A step that fails because its plan has gone costs no request, if the new epoch is set before it fails.
-func (e *Engine) SetEpoch(epoch shard.Epoch) {
+// SetPlan says that steps run under a new plan, whose ranks hold so many blocks. Nothing of the old one's keys and values is left: running
+// sequences are computed again from their tokens, and requests that need more blocks than there are now end with ErrTooLarge. A step that
+// fails because its plan has gone costs no request, if the new epoch is set before it fails.
+func (e *Engine) SetPlan(epoch shard.Epoch, blocks int) {
 	e.mu.Lock()
-	e.epoch = epoch
+	e.epoch, e.blocks = epoch, blocks
 	e.mu.Unlock()
 	e.signal()
 }
@@ -215,7 +217,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // collect brings what callers want to the scheduler.
 func (e *Engine) collect() {
 	e.mu.Lock()
-	inbox, commands, epoch := e.inbox, e.commands, e.epoch
+	inbox, commands, epoch, blocks := e.inbox, e.commands, e.epoch, e.blocks
 	e.inbox, e.commands = nil, nil
 	e.mu.Unlock()
 	s := e.scheduler
@@ -235,6 +237,7 @@ func (e *Engine) collect() {
 		e.logger.Info("epoch changed", "epoch", epoch, "replayed", len(s.running))
 		s.step.Epoch = epoch
 		s.forget()
+		s.resize(blocks)
 	}
 }
 

@@ -388,7 +388,7 @@ func TestEpoch(t *testing.T) {
 			config.Epoch = 3
 			e, model = start(t, config, func(_ context.Context, step *Step) error {
 				if epochs = append(epochs, step.Epoch); len(epochs) == 5 {
-					e.SetEpoch(4)
+					e.SetPlan(4, config.Blocks)
 					if failing {
 						return errors.New("stale epoch")
 					}
@@ -457,5 +457,47 @@ func TestShellAllocations(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(500, step); n > 0 {
 		t.Errorf("%v allocations in a step", n)
+	}
+}
+
+// TestAPlanWithFewerBlocks has sequences go on in what is left, and ends the one that cannot.
+func TestAPlanWithFewerBlocks(t *testing.T) {
+	var e *Engine
+	var model *fakeModel
+	steps := 0
+	config := testConfig
+	e, model = start(t, config, func(_ context.Context, step *Step) error {
+		if steps++; steps == 8 {
+			clear(model.blocks)
+			e.SetPlan(4, 9) // eight that sequences may use
+			return errors.New("stale epoch")
+		}
+		for i := range step.Chunks {
+			for _, id := range step.Chunks[i].Blocks {
+				if steps > 8 && id >= 9 {
+					t.Errorf("step %d uses block %d", steps, id)
+				}
+			}
+		}
+		return nil
+	})
+	fits := Request{ID: "fits", Prompt: make([]int32, 60), MaxTokens: 40}
+	large := Request{ID: "large", Prompt: make([]int32, 150), MaxTokens: 40}
+	small, big := submit(t, e, fits), submit(t, e, large)
+	events, err := read(small)
+	if err == nil {
+		err = expect(fits, config, events)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := read(big); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("the large one ended with %v", err)
+	}
+	if _, err := e.Submit(large); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("the large one again: %v", err)
+	}
+	if got := e.Stats().BlocksTotal; got != 8 {
+		t.Errorf("%d blocks", got)
 	}
 }

@@ -126,6 +126,19 @@ func (s *scheduler) forget() {
 	s.pool.forgetAll()
 }
 
+// resize makes do with another number of blocks, when nothing runs. Jobs that could not run even alone are ended.
+func (s *scheduler) resize(blocks int) {
+	if blocks == len(s.pool.blocks) {
+		return
+	}
+	s.pool = newPool(blocks, !s.config.CacheOff)
+	for _, j := range slices.Clone(s.waiting) {
+		if err := s.config.checkSize(&j.request, blocks); err != nil {
+			s.fail(j, err)
+		}
+	}
+}
+
 // admit lets jobs from the queue run, strictly in order, while sequences, tokens and blocks are to spare.
 func (s *scheduler) admit() {
 	for len(s.waiting) > 0 && s.budget > 0 {

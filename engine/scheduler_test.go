@@ -40,7 +40,7 @@ func (t *table) submitRequest(r Request) (*job, error) {
 		return nil, err
 	}
 	r = r.normal(t.config.Positions)
-	if err := t.config.checkSize(&r); err != nil {
+	if err := t.config.checkSize(&r, t.config.Blocks); err != nil {
 		return nil, err
 	}
 	j, err := newJob(r, nil)

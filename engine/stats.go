@@ -108,7 +108,7 @@ func (e *Engine) observe() {
 		}
 		s.Preempted++
 	}
-	s.BlocksTotal = e.config.Blocks - 1
+	s.BlocksTotal = len(sch.pool.blocks) - 1
 	s.BlocksFree, s.BlocksCached = sch.pool.free, sch.pool.cached
 	s.PromptTokens, s.CachedTokens = sch.counts.promptTokens, sch.counts.cachedTokens
 	s.OutputTokens, s.Preemptions = sch.counts.outputTokens, sch.counts.preemptions
