@@ -25,15 +25,21 @@ var (
 
 // Config is what a node needs to take part.
 type Config struct {
-	Node   shard.NodeID
-	Facts  Facts
-	ID     string       // of the cluster that this node founds; random when empty
-	Logger *slog.Logger // none says nothing
+	Node    shard.NodeID
+	Name    string // for people
+	Address string // where it is, for those whom gossip has not told yet
+	Facts   Facts
+	ID      string       // of the cluster that this node founds; random when empty
+	Logger  *slog.Logger // none says nothing
 
 	Network transport.Network // to the other nodes; without one nobody can join
 	Dir     string            // keeps log and snapshots, so that a node comes back as what it was; without one they are in memory
 	Join    bool              // do not found a cluster: one that exists will add this node
 	Members *Members          // whom this node sees; a coordinator gives votes to those
+
+	// Lead does duties that only the coordinator has, for as long as this node coordinates; it returns when ctx ends. The agreed state is up to
+	// date when it is called.
+	Lead func(ctx context.Context)
 }
 
 // Timeouts of raft. A lone voter leads as soon as it has waited for others in vain, so short ones make it quick and have no

@@ -58,6 +58,11 @@ func (c *Cluster) govern(ctx context.Context, config Config, established chan<- 
 	case established <- err:
 	default: // nobody waits any more
 	}
+	if config.Lead != nil && err == nil {
+		var duties sync.WaitGroup
+		duties.Go(func() { config.Lead(ctx) })
+		defer duties.Wait()
+	}
 	ticker := time.NewTicker(governPause)
 	defer ticker.Stop()
 	for {
@@ -88,10 +93,10 @@ func (c *Cluster) establish(ctx context.Context, config Config) error {
 	self, there := c.State().Nodes[c.node]
 	if !there {
 		self = Node{ID: c.node, Phase: Ready}
-	} else if self.Facts == config.Facts {
+	} else if self.Facts == config.Facts && self.Name == config.Name && self.Address == config.Address {
 		return nil
 	}
-	self.Facts = config.Facts
+	self.Facts, self.Name, self.Address = config.Facts, config.Name, config.Address
 	_, err := c.Propose(ctx, PutNode(self))
 	return err
 }

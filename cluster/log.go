@@ -29,12 +29,26 @@ func (l *raftLogger) Log(level hclog.Level, message string, args ...any) {
 	}
 	switch level {
 	case hclog.Error:
+		if usual(message) {
+			l.to.Debug(message, args...)
+			return
+		}
 		l.to.Error(message, args...)
 	case hclog.Warn:
 		l.to.Info(message, args...)
 	default:
 		l.to.Debug(message, args...)
 	}
+}
+
+// usual are the complaints about other nodes that come and go; who is there and who is not is said elsewhere, once.
+func usual(message string) bool {
+	for _, start := range []string{"failed to appendEntries", "failed to heartbeat", "failed to decode incoming", "failed to make requestVote", "failed to pipeline", "failed to flush"} {
+		if strings.HasPrefix(message, start) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *raftLogger) Trace(message string, args ...any) { l.Log(hclog.Trace, message, args...) }

@@ -90,8 +90,8 @@ func (c *Cluster) setVoters(ctx context.Context, servers []raft.Server) error {
 		}
 		votes[id] = server.Suffrage == raft.Voter
 		candidates = append(candidates, candidate{
-			node: id, voter: votes[id], leader: id == c.node, witness: false,
-			alive: c.sees(id) && node.Phase == Ready,
+			node: id, voter: votes[id], leader: id == c.node, witness: !node.Works(),
+			alive: c.sees(id) && node.Phase == Ready && !node.NonVoter,
 		})
 	}
 	chosen := chooseVoters(candidates)

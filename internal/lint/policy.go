@@ -17,6 +17,7 @@ const importTable = `
 
 3 engine               engine/sample shard
 3 engine/sample
+3 cluster/member       cluster cluster/trust shard transport
 3 cluster              cluster/trust shard transport
 3 model/demo           model/store
 

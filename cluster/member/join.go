@@ -1,0 +1,142 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"polynode/cluster/trust"
+	"polynode/transport"
+)
+
+// joinHops is how many nodes a joiner asks that send it on to the coordinator.
+const joinHops = 4
+
+// Join asks the cluster of a token to let this machine in, through the node at address, and keeps what it is given in the folder. Open
+// makes the machine a member then. A machine that is a member already is left as it is.
+func Join(ctx context.Context, config Config, address, tokenText string) error {
+	token, err := trust.ParseToken(tokenText)
+	if err != nil {
+		return err
+	}
+	folder, err := trust.OpenFolder(config.Dir)
+	if err != nil {
+		return err
+	}
+	self, err := folder.Identity()
+	if err != nil {
+		return err
+	}
+	if credentials, err := folder.Credentials(); err == nil {
+		if credentials.Bundle.Contains(token.Root) {
+			return nil
+		}
+		return fmt.Errorf("join: this machine belongs to another cluster; run `polynode leave` first, or give another folder with --data")
+	} else if !errors.Is(err, trust.ErrNone) {
+		return err
+	}
+	for range joinHops {
+		var answer trust.JoinAnswer
+		answer, err = ask(ctx, config, self, address, token)
+		var refusal *trust.Refusal
+		if errors.As(err, &refusal) && refusal.Address != "" {
+			address = refusal.Address
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("join through %s: %w", address, err)
+		}
+		return accept(config.Dir, folder, self, token, answer)
+	}
+	return fmt.Errorf("join through %s: %w", address, err)
+}
+
+// ask has one conversation with one node.
+func ask(ctx context.Context, config Config, self *trust.Identity, address string, token trust.Token) (trust.JoinAnswer, error) {
+	to, err := resolve(ctx, address)
+	if err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	call, err := transport.DialJoin(ctx, to, func(chain [][]byte) error {
+		_, err := token.VerifyServer(chain, self.ID(), time.Now())
+		return err
+	})
+	if err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	defer call.Close()
+	exporter, err := export(call.TLS())
+	if err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	request, err := trust.NewJoinRequest(token, self, exporter, trust.JoinRequest{Name: config.Name, Address: listening(config.Listen), Facts: config.Facts})
+	if err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	data, err := request.Encode()
+	if err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	if _, err := call.Write(data); err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	if err := call.CloseWrite(); err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	if data, err = io.ReadAll(call); err != nil {
+		return trust.JoinAnswer{}, err
+	}
+	return trust.DecodeJoinAnswer(data)
+}
+
+// accept keeps what the cluster gave. The certificate comes last: with it the machine is a member.
+func accept(dir string, folder *trust.Folder, self *trust.Identity, token trust.Token, answer trust.JoinAnswer) error {
+	credentials, err := answer.Credentials(token, self, time.Now())
+	if err != nil {
+		return err
+	}
+	k := known{Cluster: answer.Cluster, Gossip: answer.Keys.Gossip, Peers: answer.Peers}
+	return errors.Join(k.write(dir), folder.SaveCredentials(credentials))
+}
+
+// export is the keying material of a connection that both sides know and nobody else.
+func export(state tls.ConnectionState) ([]byte, error) {
+	return state.ExportKeyingMaterial(trust.ExporterLabel, nil, trust.ExporterBytes)
+}
+
+// resolve finds the address behind host:port.
+func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not HOST:PORT", address)
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q has no valid port: %w", address, err)
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("find %s: %w; give its IP address instead", host, err)
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(number)), nil
+}
+
+// listening is the address that a setting means, for the cluster to complete: the host may be unspecified.
+func listening(setting string) string {
+	host, port, err := net.SplitHostPort(setting)
+	if err != nil {
+		return setting
+	}
+	switch host {
+	case "":
+		host = "0.0.0.0"
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,324 @@
+package member
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"polynode/cluster"
+	"polynode/cluster/trust"
+	"polynode/shard"
+	"polynode/transport"
+)
+
+// Config is what a member needs.
+type Config struct {
+	Dir    string // of its state
+	Name   string // for people
+	Listen string // host:port of the one UDP socket; an empty host is all addresses
+	Facts  cluster.Facts
+	Logger *slog.Logger // none says nothing
+
+	// Lead does the coordinator's duties beyond membership for as long as this node coordinates, until ctx ends.
+	Lead func(ctx context.Context)
+}
+
+// Times of membership.
+const (
+	meetPause   = time.Second // between attempts to meet somebody known
+	leaveWait   = 500 * time.Millisecond
+	stepWait    = 2 * time.Second
+	foundedWait = 10 * time.Second
+)
+
+// resetPurpose names the key that lets a restarted node end its peers' dead connections.
+const resetPurpose = "quic stateless reset"
+
+// Member is this machine's membership. Methods are safe for concurrent use.
+type Member struct {
+	config   Config
+	folder   *trust.Folder
+	identity *identity
+	id       shard.NodeID
+	known    known           // of follow's goroutine once that runs
+	first    []trust.Contact // whom this node knew when it was opened
+	quic     *transport.QUIC
+	members  *cluster.Members
+	cluster  *cluster.Cluster
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// Open makes this machine a member again as its folder says, or founds a cluster if the folder is empty. A machine that is to join calls
+// Join first.
+func Open(ctx context.Context, config Config) (*Member, error) {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Member{config: config}
+	if err := m.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open membership: %w", err), m.Close())
+	}
+	return m, nil
+}
+
+func (m *Member) open(ctx context.Context) error {
+	founding, err := m.openFolder()
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop = stop
+	if err := m.listen(running); err != nil {
+		return err
+	}
+	if err := m.gossip(running); err != nil {
+		return err
+	}
+	starting, cancel := context.WithTimeout(ctx, foundedWait)
+	defer cancel()
+	m.cluster, err = cluster.Start(starting, cluster.Config{
+		Node: m.id, Name: m.config.Name, Address: m.quic.Address().String(), Facts: m.config.Facts, ID: m.known.Cluster,
+		Network: m.quic, Dir: filepath.Join(m.config.Dir, dirRaft), Join: !founding, Members: m.members,
+		Logger: m.config.Logger, Lead: m.config.Lead,
+	})
+	if err != nil {
+		return err
+	}
+	if founding {
+		if err := m.shareKeys(starting); err != nil {
+			return err
+		}
+	}
+	m.running.Go(func() { m.follow(running) })
+	m.running.Go(func() { m.meet(running) })
+	return nil
+}
+
+// openFolder reads who this node is, or makes it the first of a new cluster.
+func (m *Member) openFolder() (founding bool, err error) {
+	if m.folder, err = trust.OpenFolder(m.config.Dir); err != nil {
+		return false, err
+	}
+	self, err := m.folder.Identity()
+	if err != nil {
+		return false, err
+	}
+	m.id = self.ID()
+	credentials, err := m.folder.Credentials()
+	if errors.Is(err, trust.ErrNone) {
+		founding = true
+		credentials, err = m.found(self)
+	}
+	if err != nil {
+		return false, err
+	}
+	m.identity = &identity{credentials: credentials, bundle: credentials.Bundle}
+	if m.known.Cluster == "" {
+		m.known, err = readKnown(m.config.Dir)
+	}
+	return founding, err
+}
+
+// found makes the root of a new cluster and this node's certificate. The certificate is saved last: without it the folder is that of no
+// cluster yet.
+func (m *Member) found(self *trust.Identity) (*trust.Credentials, error) {
+	m.known = known{Cluster: rand.Text()}
+	ca, err := trust.NewCA(m.known.Cluster, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	key, err := trust.NewGossipKey()
+	if err != nil {
+		return nil, err
+	}
+	m.known.Gossip = trust.Ring{key}
+	request, err := self.Request()
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := trust.Issue(ca, request, trust.Worker, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := trust.NewBundle(ca.Root)
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := trust.NewCredentials(self, certificate.Raw, bundle)
+	if err != nil {
+		return nil, err
+	}
+	return credentials, errors.Join(m.folder.SaveCA(ca), m.known.write(m.config.Dir), m.folder.SaveCredentials(credentials))
+}
+
+func (m *Member) listen(ctx context.Context) error {
+	key, err := m.identity.credentials.Identity.Derive(resetPurpose, transport.ResetKeyBytes)
+	if err != nil {
+		return err
+	}
+	m.quic, err = transport.Listen(ctx, transport.QUICConfig{
+		Node: string(m.id), Listen: m.config.Listen, Identity: m.identity, ResetKey: key, Logger: m.config.Logger,
+		Resolve: func(node string) (netip.AddrPort, bool) { return m.members.Resolve(node) },
+		Join:    m.admit,
+	})
+	return err
+}
+
+func (m *Member) gossip(ctx context.Context) (err error) {
+	m.members, err = cluster.NewMembers(ctx, cluster.MembersConfig{
+		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.known.Gossip, Logger: m.config.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	m.first = m.known.Peers
+	for _, peer := range m.first {
+		if address, err := netip.ParseAddrPort(peer.Address); err == nil {
+			m.members.Note(peer.ID, address)
+		}
+	}
+	return nil
+}
+
+// shareKeys has the cluster agree on its root and its key of gossip.
+func (m *Member) shareKeys(ctx context.Context) error {
+	if m.cluster.State().Keys != nil {
+		return nil
+	}
+	keys := trust.Keys{Roots: m.identity.roots().Raw(), Gossip: m.known.Gossip}
+	_, err := m.cluster.Propose(ctx, cluster.PutKeys(cluster.Keys{Keys: keys}))
+	return err
+}
+
+// follow takes over what is agreed on, and remembers what this node needs to come back.
+func (m *Member) follow(ctx context.Context) {
+	for {
+		changed, seen := m.cluster.Changed(), m.members.Changed()
+		m.identity.follow(m.cluster.State())
+		m.quic.Recheck()
+		if err := m.remember(); err != nil {
+			m.config.Logger.Warn("remember the cluster", "err", err)
+		}
+		select {
+		case <-changed:
+		case <-seen:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// remember writes whom this node knows, if it changed.
+func (m *Member) remember() error {
+	next := m.known
+	if keys := m.cluster.State().Keys; keys != nil {
+		next.Gossip = keys.Gossip
+	}
+	peers := map[shard.NodeID]string{}
+	for _, peer := range m.known.Peers {
+		peers[peer.ID] = peer.Address
+	}
+	for id, address := range m.members.Alive() {
+		if id != m.id {
+			peers[id] = address.String()
+		}
+	}
+	agreed := m.cluster.State().Nodes
+	next.Peers = nil
+	for id, address := range peers {
+		if _, there := agreed[id]; there || len(agreed) == 0 {
+			next.Peers = append(next.Peers, trust.Contact{ID: id, Address: address})
+		}
+	}
+	slices.SortFunc(next.Peers, func(a, b trust.Contact) int { return compare(a.ID, b.ID) })
+	if reflect.DeepEqual(next, m.known) {
+		return nil
+	}
+	m.known = next
+	return next.write(m.config.Dir)
+}
+
+// meet looks for the others whenever this node sees nobody and knows of some.
+func (m *Member) meet(ctx context.Context) {
+	for {
+		if addresses := m.contacts(); len(m.members.Alive()) < 2 && len(addresses) > 0 {
+			if _, err := m.members.Meet(addresses); err != nil {
+				m.config.Logger.Info("nobody of the cluster answers yet", "tried", addresses, "cause", err)
+			}
+		}
+		select {
+		case <-time.After(meetPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// contacts are the addresses at which other nodes were last known.
+func (m *Member) contacts() []netip.AddrPort {
+	var addresses []netip.AddrPort
+	add := func(id shard.NodeID, text string) {
+		address, known := m.members.Resolve(string(id))
+		if !known {
+			address, _ = netip.ParseAddrPort(text)
+		}
+		if id != m.id && address.IsValid() && !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
+	}
+	for _, peer := range m.first {
+		add(peer.ID, peer.Address)
+	}
+	for id, node := range m.cluster.State().Nodes {
+		add(id, node.Address)
+	}
+	return addresses
+}
+
+// ID is the name of this node for its whole life.
+func (m *Member) ID() shard.NodeID { return m.id }
+
+// Network is the way to the other nodes.
+func (m *Member) Network() *transport.QUIC { return m.quic }
+
+// Cluster is this node's part in the agreement.
+func (m *Member) Cluster() *cluster.Cluster { return m.cluster }
+
+// Members is who is alive.
+func (m *Member) Members() *cluster.Members { return m.members }
+
+// Close leaves without a word to the others: to them this node is dead, and comes back when it is opened again.
+func (m *Member) Close() error {
+	if m.stop != nil {
+		m.stop()
+	}
+	m.running.Wait()
+	var errs []error
+	if m.cluster != nil {
+		errs = append(errs, m.cluster.Close())
+	}
+	if m.members != nil {
+		errs = append(errs, m.members.Close())
+	}
+	if m.quic != nil {
+		errs = append(errs, m.quic.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// StepAside hands the coordinator's duties over, if this node has them, and says goodbye to gossip, so that nobody waits for it. Close
+// comes after it.
+func (m *Member) StepAside(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stepWait)
+	defer cancel()
+	return errors.Join(m.cluster.StepDown(ctx), m.members.Leave(leaveWait))
+}
