@@ -19,7 +19,9 @@ type Config struct {
 	Model  string // name of a model in the store; empty is the embedded demo model
 	Name   string // what other people see this node called
 	HTTP   string // address of the HTTP endpoint
-	Listen string // UDP address for other nodes
+	Listen string // UDP address for other nodes; empty is a node that nobody can join
+
+	Version string // of the program; no setting
 
 	APIKeys  []string // accepted bearer keys; none means no check
 	NoAuth   bool     // allow an address other than loopback without keys
@@ -58,7 +60,8 @@ func Default() Config {
 		Data:     defaultData(),
 		Name:     host,
 		HTTP:     "127.0.0.1:8080",
-		Listen:   "127.0.0.1:7946",
+		Listen:   ":7946",
+		Version:  "dev",
 		Drain:    20 * time.Second,
 		KVFormat: "f16",
 
@@ -126,7 +129,7 @@ func (c *Config) Validate() error {
 	} else if !loopback(c.HTTP) && len(c.APIKeys) == 0 && !c.NoAuth {
 		wrong("http", "%s can be reached from other machines: give an api-key, or insecure-no-auth if that is what you want", c.HTTP)
 	}
-	if err := checkAddress(c.Listen); err != nil {
+	if err := checkAddress(c.Listen); err != nil && c.Listen != "" {
 		wrong("listen", "%v", err)
 	}
 	for i, key := range c.APIKeys {

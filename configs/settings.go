@@ -22,7 +22,7 @@ func (c *Config) Settings() []Setting {
 		{Name: "model", Help: "model to serve, by its name in the store; empty is the demo model in the binary", Value: stringValue{&c.Model}},
 		{Name: "name", Help: "what this node is called", Value: stringValue{&c.Name}},
 		{Name: "http", Help: "address of the HTTP endpoint", Value: stringValue{&c.HTTP}},
-		{Name: "listen", Help: "UDP address for other nodes; a cluster of one validates it and opens nothing", Value: stringValue{&c.Listen}},
+		{Name: "listen", Help: "UDP address for other nodes; an empty one makes a node that nobody can join", Value: stringValue{&c.Listen}},
 		{Name: "api-key", Help: "keys that requests may bear, separated by commas", Value: listValue{&c.APIKeys}, Secret: true},
 		{Name: "insecure-no-auth", Help: "serve other machines without a key", Value: boolValue{&c.NoAuth}},
 		{Name: "hosts", Help: "names that the endpoint answers to without a key, besides addresses and localhost", Value: listValue{&c.Hosts}},

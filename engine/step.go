@@ -18,11 +18,12 @@ const BlockTokens = 16
 
 // Place is where a rank stands in a plan, and what all ranks of the plan have to have alike.
 type Place struct {
-	Plan     *shard.Plan `json:"plan"`
-	Stage    int         `json:"stage"`
-	Rank     int         `json:"rank"`
-	Blocks   int         `json:"blocks"`    // of KV, the same on every rank
-	KVFormat string      `json:"kv_format"` // as it is written in settings
+	Generation uint64      `json:"generation"` // of the cluster
+	Plan       *shard.Plan `json:"plan"`
+	Stage      int         `json:"stage"`
+	Rank       int         `json:"rank"`
+	Blocks     int         `json:"blocks"`    // of KV, the same on every rank
+	KVFormat   string      `json:"kv_format"` // as it is written in settings
 }
 
 // Executor runs steps on the model, near or far. Execute is called by one goroutine at a time.

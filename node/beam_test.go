@@ -11,14 +11,14 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"polynode/configs"
 	"polynode/engine"
 	"polynode/kernels"
 	"polynode/model"
 	"polynode/model/checkpoint"
+	"polynode/model/demo"
 	"polynode/model/store"
+	"polynode/shard/planner"
 )
 
 // besideCheckout finds test material that may lie beside the checkout but is not part of it.
@@ -39,7 +39,7 @@ func besideCheckout(t *testing.T, parts ...string) string {
 	return ""
 }
 
-// startEngineOn runs an engine on a checkpoint that has no tokenizer.
+// startEngineOn runs a node on a checkpoint that has no tokenizer.
 func startEngineOn(t *testing.T, folder string) *Node {
 	t.Helper()
 	source, err := checkpoint.Open(folder)
@@ -49,33 +49,47 @@ func startEngineOn(t *testing.T, folder string) *Node {
 	defer source.Close()
 	path := filepath.Join(t.TempDir(), "model.pn")
 	weights := store.WeightsFunc(func(name model.Name) (store.Rows, error) { return source.Tensor(name) })
-	if _, err := store.WriteFile(t.Context(), path, weights, store.Spec{Config: source.Config(), Format: kernels.F32, Label: "test"}, nil); err != nil {
+	if _, err := store.WriteFile(t.Context(), path, weights, store.Spec{Config: source.Config(), Format: kernels.F32, Label: "test", Tokenizer: anyTokenizer(t)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	m, err := store.Open(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	config := configs.Default()
-	config.KVFormat = "f32"
-	n := &Node{config: config, log: slog.New(slog.DiscardHandler), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
-	if n.model, err = store.Open(path); err != nil {
+	config.KVFormat, config.Model, config.Listen, config.HTTP = "f32", "test", "", ""
+	models := newModels(config)
+	models.open[m.Digest().String()] = opened{m, "test"}
+	n, err := startWith(t.Context(), config, slog.New(slog.DiscardHandler), models, planner.Plan)
+	if err != nil {
 		t.Fatal(err)
 	}
-	n.info.Model = "test"
-	n.later(func(context.Context) error { return n.model.Close() })
 	t.Cleanup(func() {
 		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
-	for _, start := range []func(context.Context) error{n.startPool, n.formCluster, n.loadRanks, n.startEngine} {
-		if err := start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return n
+}
+
+// anyTokenizer is one that a node can start with; the test speaks in ids.
+func anyTokenizer(t *testing.T) []byte {
+	t.Helper()
+	m, err := demo.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	data, err := m.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func generate(t *testing.T, n *Node, request engine.Request) []int32 {
 	t.Helper()
-	handle, err := n.engine.Submit(request)
+	handle, err := n.serving().engine.Submit(request)
 	if err != nil {
 		t.Fatal(err)
 	}

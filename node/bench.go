@@ -59,7 +59,7 @@ type BenchRun struct {
 func (n *Node) Bench(ctx context.Context, options BenchOptions, each func(BenchRun)) (BenchResult, error) {
 	result := BenchResult{
 		Model: n.info.Model, Synthetic: n.info.Synthetic, Format: n.info.Format, KVFormat: n.info.KVFormat,
-		Threads: n.info.Threads, Kernels: n.info.Kernels, StoreSize: n.model.Size(),
+		Threads: n.info.Threads, Kernels: n.info.Kernels, StoreSize: n.serving().model.Size(),
 	}
 	start := time.Now()
 	if _, err := n.benchRun(ctx, BenchOptions{Prompt: 1, Output: 1}, 1, 0); err != nil {
@@ -124,7 +124,7 @@ func median(values []float64) float64 {
 
 // kvTokenBytes is what a decoding step reads of the keys and values for each token of context.
 func (n *Node) kvTokenBytes() int64 {
-	config := n.model.Config()
+	config := n.serving().model.Config()
 	format, err := kernels.ParseKVFormat(n.info.KVFormat)
 	if err != nil {
 		return 0
@@ -135,7 +135,7 @@ func (n *Node) kvTokenBytes() int64 {
 // matrixBytes is what a decoding step reads of the weights: every matrix once.
 func (n *Node) matrixBytes() int64 {
 	var sum int64
-	manifest := n.model.Manifest()
+	manifest := n.serving().model.Manifest()
 	for i := range manifest.Tensors {
 		if t := &manifest.Tensors[i]; t.Format != store.Plain {
 			sum += t.Bytes
@@ -151,9 +151,9 @@ func (n *Node) benchRun(ctx context.Context, options BenchOptions, sequences, ro
 	for i := range handles {
 		prompt := make([]int32, options.Prompt)
 		for j := range prompt {
-			prompt[j] = int32((j*7919 + i*104729 + round*1299709 + 11) % n.model.Config().Pieces)
+			prompt[j] = int32((j*7919 + i*104729 + round*1299709 + 11) % n.serving().model.Config().Pieces)
 		}
-		handle, err := n.engine.Submit(engine.Request{ID: fmt.Sprintf("bench-%d-%d", round, i), Prompt: prompt, MaxTokens: options.Output})
+		handle, err := n.serving().engine.Submit(engine.Request{ID: fmt.Sprintf("bench-%d-%d", round, i), Prompt: prompt, MaxTokens: options.Output})
 		if err != nil {
 			return BenchRun{}, err
 		}
@@ -231,13 +231,13 @@ const sweepLeast = 256 << 20
 // newSweep reads the node's own weights, which lie in the pages that decoding reads, or memory of its own if the model is small.
 func (n *Node) newSweep() (*sweepTask, error) {
 	s := &sweepTask{pool: n.pool}
-	manifest := n.model.Manifest()
+	manifest := n.serving().model.Manifest()
 	for i := range manifest.Tensors {
 		t := &manifest.Tensors[i]
 		if t.Format == store.Plain {
 			continue
 		}
-		m, err := n.model.Matrix(t.Name, shard.Slice{Hi: t.Rows}, shard.Slice{Hi: t.K})
+		m, err := n.serving().model.Matrix(t.Name, shard.Slice{Hi: t.Rows}, shard.Slice{Hi: t.K})
 		if err != nil {
 			return nil, fmt.Errorf("find weights to read: %w", err)
 		}

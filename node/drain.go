@@ -61,12 +61,13 @@ func (f *flights) wait(ctx context.Context) error {
 // drain refuses new generations and gives those under way until ctx ends. The ports stay open meanwhile, so that whoever asks is
 // told. What is left then fails, which its clients see.
 func (n *Node) drain(ctx context.Context) {
-	if n.api == nil {
+	s := n.serving()
+	if s == nil {
 		return
 	}
-	n.api.Drain()
+	s.api.Drain()
 	if n.flights.wait(ctx) != nil {
-		stats := n.engine.Stats()
+		stats := s.engine.Stats()
 		n.log.Warn("requests fail because the node stops", "running", stats.Running, "waiting", stats.Waiting)
 	}
 }

@@ -47,8 +47,8 @@ func TestDrainAnswersOnItsPort(t *testing.T) {
 		text, _ := io.ReadAll(answer.Body)
 		many <- answer.Status + string(text)
 	}()
-	for n.engine.Stats().Running < 2 {
-		if err := n.engine.Probe(t.Context()); err != nil { // waits for a step
+	for n.serving().engine.Stats().Running < 2 {
+		if err := n.serving().engine.Probe(t.Context()); err != nil { // waits for a step
 			t.Fatal(err)
 		}
 	}

@@ -1,16 +1,20 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
+	"polynode/cluster/trust"
 	"polynode/configs"
 	"polynode/engine"
 	"polynode/kernels"
 	"polynode/model"
 	"polynode/model/demo"
 	"polynode/model/store"
+	"polynode/shard"
 )
 
 // Info is what a person wants to know of a node that just started.
@@ -32,10 +36,35 @@ type Info struct {
 	KVTokens    int // how many tokens fit into KVBytes
 
 	ExamplePrompt string
+
+	plan *shard.Plan
 }
 
 // Info describes the node.
-func (n *Node) Info() Info { return n.info }
+func (n *Node) Info() Info {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.info
+}
+
+// describe takes over what is to be said of the service and its plan.
+func (n *Node) describe(s *service) {
+	config := s.model.Config()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.info.Model = s.name
+	n.info.describe(n.config, s.model)
+	bytes := int64(0)
+	if stage, rank, ok := s.plan.Find(n.self); ok {
+		format, err := kernels.ParseKVFormat(n.config.KVFormat)
+		share, other := model.ShareOf(s.plan, stage, rank)
+		if err == nil && other == nil {
+			bytes = int64(s.blocks) * int64(model.CacheBlockBytes(config, share, format))
+		}
+	}
+	n.info.setMemory(n.config, config, bytes, s.blocks-blocksReserved)
+	n.info.plan = s.plan
+}
 
 func (i *Info) setMemory(settings configs.Config, config model.Config, bytes int64, blocks int) {
 	i.KVFormat, i.KVBytes, i.KVTokens = settings.KVFormat, configs.Bytes(bytes), blocks*engine.BlockTokens
@@ -79,16 +108,29 @@ func (i Info) AuthHint() string {
 	return " -H 'Authorization: Bearer YOUR-KEY'"
 }
 
-// Status is what /cluster/v1/status says of the plan.
+// Status is what /cluster/v1/status says of the cluster and its plan.
 type Status struct {
-	Node    string      `json:"node"`
-	Epoch   uint64      `json:"epoch"`
-	Plan    any         `json:"plan"`
-	Threads int         `json:"threads"`
-	Kernels string      `json:"kernels"`
-	Model   StatusModel `json:"model"`
-	KV      StatusKV    `json:"kv"`
-	Clamps  int64       `json:"clamped_leaves"` // anything but zero means lost accuracy
+	Node        string       `json:"node"`
+	Coordinator string       `json:"coordinator"`
+	Epoch       uint64       `json:"epoch"`
+	Plan        any          `json:"plan"`
+	Nodes       []StatusNode `json:"nodes"`
+	Threads     int          `json:"threads"`
+	Kernels     string       `json:"kernels"`
+	Model       StatusModel  `json:"model"`
+	KV          StatusKV     `json:"kv"`
+	Clamps      int64        `json:"clamped_leaves"` // anything but zero means lost accuracy
+}
+
+// StatusNode describes a node in a Status.
+type StatusNode struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Role    string `json:"role"`
+	Phase   string `json:"phase"`
+	Alive   bool   `json:"alive"` // as the coordinator sees it
+	Votes   bool   `json:"votes"`
+	Address string `json:"address,omitempty"`
 }
 
 // StatusModel describes the model in a Status.
@@ -108,13 +150,35 @@ type StatusKV struct {
 	Tokens int    `json:"tokens"`
 }
 
-// Status describes the plan that the node works in.
+// Status describes the cluster as this node sees it, and the plan that it works in.
 func (n *Node) Status() Status {
-	plan := n.pipeline.Plan()
-	return Status{
-		Node: n.info.Node, Epoch: uint64(plan.Epoch), Plan: plan, Threads: n.info.Threads, Kernels: n.info.Kernels,
-		Model:  StatusModel{n.info.Model, n.model.Digest().String(), n.info.Parameters, int64(n.info.WeightBytes), n.info.Format, n.info.Synthetic},
-		KV:     StatusKV{n.info.KVFormat, int64(n.info.KVBytes), n.info.KVTokens},
-		Clamps: n.worker.Clamps(),
+	info := n.Info()
+	leader, _ := n.cluster.Leader()
+	status := Status{
+		Node: info.Node, Coordinator: string(leader), Nodes: n.statusNodes(), Threads: info.Threads, Kernels: info.Kernels,
+		KV: StatusKV{info.KVFormat, int64(info.KVBytes), info.KVTokens}, Clamps: n.rank.Clamps(),
 	}
+	status.Model = StatusModel{Name: info.Model, Parameters: info.Parameters, Bytes: int64(info.WeightBytes), Format: info.Format, Synthetic: info.Synthetic}
+	if info.plan != nil {
+		status.Epoch, status.Plan, status.Model.Digest = uint64(info.plan.Epoch), info.plan, info.plan.Model
+	}
+	return status
+}
+
+// statusNodes lists the nodes by id.
+func (n *Node) statusNodes() []StatusNode {
+	voters, _ := n.cluster.Voters()
+	var nodes []StatusNode
+	for id, node := range n.cluster.State().Nodes {
+		role := node.Role
+		if role == "" {
+			role = trust.Worker
+		}
+		nodes = append(nodes, StatusNode{
+			ID: string(id), Name: node.Name, Role: string(role), Phase: string(node.Phase),
+			Alive: n.alive(id), Votes: slices.Contains(voters, id), Address: node.Address,
+		})
+	}
+	slices.SortFunc(nodes, func(a, b StatusNode) int { return cmp.Compare(a.ID, b.ID) })
+	return nodes
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 
 	"polynode/configs"
+	"polynode/model"
 )
 
 // ErrMemory reports that the model and its keys and values do not fit into this machine.
@@ -67,4 +68,10 @@ func (b kvBudget) blocks() (int, error) {
 			ErrMemory, configs.Bytes(need), configs.Bytes(take), configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(need-take))
 	}
 	return blocks, nil
+}
+
+// stepBytes is about what the buffers of one step take.
+func stepBytes(config model.Config, tokens int) int64 {
+	row := 4 * (8*config.Embed + 3*config.Inner)
+	return int64(tokens)*int64(row) + 2*32*4*int64(config.Vocab)
 }

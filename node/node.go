@@ -7,78 +7,89 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
+	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"polynode/api"
 	"polynode/cluster"
+	"polynode/cluster/member"
 	"polynode/configs"
-	"polynode/engine"
-	"polynode/engine/pipeline"
 	"polynode/engine/worker"
-	"polynode/kernels"
 	"polynode/kernels/pool"
-	"polynode/model"
-	"polynode/model/store"
 	"polynode/shard"
-	"polynode/tokenizer"
+	"polynode/shard/planner"
 	"polynode/transport"
-	"polynode/web"
 )
 
 // blocksReserved is how many blocks the engine keeps for probes.
 const blocksReserved = 1
 
-// stepTimeout is how long a rank may wait for another within a step. It bounds a dead neighbour, not the computing:
-// a step of 256 tokens on a slow machine takes minutes, and its ranks wait for each other all that time.
+// stepTimeout is how long a rank may wait for another within a step. It bounds a mistake, not the computing and not a dead neighbour,
+// which the network notices: a step of 256 tokens on a slow machine takes minutes, and its ranks wait for each other all that time.
 const stepTimeout = 10 * time.Minute
 
 // Node is one running node.
 type Node struct {
-	config configs.Config
-	log    *slog.Logger
-	info   Info
+	config  configs.Config
+	log     *slog.Logger
+	self    shard.NodeID
+	founded bool // this node made the cluster when it started
 
-	model     *store.Model
-	tokenizer *tokenizer.SentencePiece
-	cluster   *cluster.Cluster
-	network   transport.Network
-	pool      *pool.Pool
-	worker    *worker.Worker
-	blocks    int // of keys and values
-	pipeline  *pipeline.Pipeline
-	engine    *engine.Engine
-	api       *api.Server
-	http      *http.Server
-	inside    *pipeListener
-	flights   flights
-	endEngine func() // and wait until it has ended
+	models  *models
+	pool    *pool.Pool
+	member  *member.Member // nil for a node that nobody can join
+	cluster *cluster.Cluster
+	network transport.Network
+	worker  *worker.Server
+	rank    *worker.Worker
+	calls   *http.Client // to other nodes
+	front   *front
+	http    *http.Server
+	inside  *pipeListener
+	flights flights
 
-	metrics *prometheus.Registry
+	facts     cluster.Facts
+	available func() (int64, error) // bytes that a model may use
+	plan      plannerFunc
+	planned   []machine // that the last plan was made from; of the coordinator's goroutine
+
+	assembled func() // lets the coordinator's duties begin
+	first     sync.Once
+	ready     chan error // how this node's first attempt to serve ended
+
+	mu   sync.Mutex
+	info Info
 
 	failed chan error
 	parts  errgroup.Group // goroutines that run until Stop
 	undo   []func(context.Context) error
 }
 
-// Start builds a node from valid settings. An HTTP address of "" opens no port; Client reaches the node all the same.
-// When it fails nothing is left running.
+// plannerFunc is planner.Plan, or what a test puts in its place.
+type plannerFunc func(planner.Problem) (planner.Report, error)
+
+// Start builds a node from valid settings. An HTTP address of "" opens no port; Client reaches the node all the same. Without an
+// address to listen on for other nodes it is a cluster of its own for ever. When Start fails nothing is left running.
 func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node, error) {
-	n := &Node{config: config, log: log, metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return startWith(ctx, config, log, newModels(config), planner.Plan)
+}
+
+// startWith is Start with parts that tests replace.
+func startWith(ctx context.Context, config configs.Config, log *slog.Logger, models *models, plan plannerFunc) (*Node, error) {
+	n := &Node{config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), models: models, plan: plan}
 	for _, step := range []struct {
 		name  string
 		start func(context.Context) error
 	}{
-		{"open model", n.openModel},
+		{"open model", n.openModels},
 		{"start threads", n.startPool},
 		{"form cluster", n.formCluster},
-		{"load ranks", n.loadRanks},
-		{"start engine", n.startEngine},
+		{"lend rank", n.lendRank},
 		{"serve", n.serve},
+		{"take part", n.takePart},
 	} {
 		if err := step.start(ctx); err != nil {
 			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -86,21 +97,27 @@ func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node,
 			return nil, errors.Join(fmt.Errorf("%s: %w", step.name, err), n.Stop(stopping))
 		}
 	}
-	log.Info("node is up", "node", config.Name, "model", n.info.Model, "http", n.info.URL, "epoch", uint64(n.pipeline.Plan().Epoch))
+	info := n.Info()
+	log.Info("node is up", "node", config.Name, "model", info.Model, "http", info.URL)
 	return n, nil
 }
 
 // later remembers how to undo what was just started.
 func (n *Node) later(undo func(context.Context) error) { n.undo = append(n.undo, undo) }
 
-// Stop undoes Start in reverse: new requests are refused and running ones get until ctx ends, then HTTP, the engine, the ranks,
-// the cluster and the model go. It waits for the step that runs when ctx ends. Calling it again does nothing.
+// Stop undoes Start in reverse: new requests are refused and running ones get until ctx ends, then the engine, HTTP, the ranks,
+// the cluster and the models go. It waits for the step that runs when ctx ends. Calling it again does nothing.
 func (n *Node) Stop(ctx context.Context) error {
 	n.drain(ctx)
-	if n.endEngine != nil {
-		n.endEngine() // before HTTP, so that what was not done ends with an error that its client sees
+	if s := n.serving(); s != nil {
+		s.endEngine() // before HTTP, so that what was not done ends with an error that its client sees
 	}
 	var errs []error
+	if n.member != nil && len(n.undo) > 0 {
+		if err := n.member.StepAside(ctx); err != nil {
+			n.log.Info("left without handing over", "cause", err)
+		}
+	}
 	for i := len(n.undo) - 1; i >= 0; i-- {
 		errs = append(errs, n.undo[i](ctx))
 	}
@@ -116,185 +133,144 @@ func (n *Node) Failed() <-chan error { return n.failed }
 // is the natural one.
 func (n *Node) Client() *http.Client { return n.inside.client() }
 
-// openModel maps the weights and reads the tokenizer.
-func (n *Node) openModel(context.Context) error {
-	m, name, err := openModel(n.config)
-	if err != nil {
-		return err
+// serving is what this node runs while it coordinates, nil otherwise.
+func (n *Node) serving() *service {
+	if n.front == nil {
+		return nil
 	}
-	n.model = m
-	n.later(func(context.Context) error { return m.Close() })
-	if n.config.LockWeights {
-		if err := m.LockMemory(); err != nil {
-			return err
-		}
+	return n.front.serving()
+}
+
+// openModels opens the model that the settings name where this node is the first to want one, so that a mistake is known at once.
+func (n *Node) openModels(context.Context) error {
+	n.later(func(context.Context) error { return n.models.close() })
+	if n.config.Listen != "" && member.Exists(n.stateDir()) {
+		return nil // the cluster says what is served
 	}
+	_, name, err := n.models.wanted()
 	n.info.Model = name
-	n.tokenizer, err = modelTokenizer(m, name)
 	return err
 }
 
-// formCluster starts a cluster of one: this node agrees with itself, through the same log as with others.
+// stateDir is where this node keeps who it is.
+func (n *Node) stateDir() string { return filepath.Join(n.config.Data, "state") }
+
+// formCluster makes this node part of a cluster: the one that its folder remembers, or a new one. Without an address for other nodes it
+// agrees with itself, through the same log as with others.
 func (n *Node) formCluster(ctx context.Context) error {
-	memory, err := availableMemory()
+	assembled := make(chan struct{})
+	n.assembled = func() { close(assembled) }
+	lead := func(ctx context.Context) {
+		select {
+		case <-assembled:
+			n.coordinate(ctx)
+		case <-ctx.Done():
+		}
+	}
+	if err := n.measure(); err != nil {
+		return err
+	}
+	if n.config.Listen == "" {
+		return n.formLone(ctx, lead)
+	}
+	n.founded = !member.Exists(n.stateDir())
+	m, err := member.Open(ctx, member.Config{
+		Dir: n.stateDir(), Name: n.config.Name, Listen: n.config.Listen, Facts: n.facts, Logger: n.log, Lead: lead,
+	})
 	if err != nil {
 		return err
 	}
-	agreed, err := cluster.Start(ctx, cluster.Config{
-		Node: n.id(), Logger: n.log, Facts: cluster.Facts{Cores: n.config.Threads, MemoryBytes: memory},
-	})
+	n.member, n.cluster, n.network, n.self = m, m.Cluster(), m.Network(), m.ID()
+	n.later(func(context.Context) error { return m.Close() })
+	return nil
+}
+
+// formLone makes a cluster of one that nobody can join.
+func (n *Node) formLone(ctx context.Context, lead func(context.Context)) error {
+	n.self, n.founded = shard.NodeID(n.config.Name), true
+	agreed, err := cluster.Start(ctx, cluster.Config{Node: n.self, Facts: n.facts, Logger: n.log, Lead: lead})
 	if err != nil {
 		return err
 	}
 	n.cluster = agreed
 	n.later(func(context.Context) error { return agreed.Close() })
 	hub := transport.NewMemory()
-	if n.network, err = hub.Node(string(n.id())); err != nil {
+	if n.network, err = hub.Node(string(n.self)); err != nil {
 		return err
 	}
 	n.later(func(context.Context) error { return n.network.Close() })
 	return nil
 }
 
-func (n *Node) id() shard.NodeID { return shard.NodeID(n.config.Name) }
-
-// loadRanks makes the plan of one node the cluster's and takes this node's place in it.
-func (n *Node) loadRanks(ctx context.Context) error {
-	shape := model.Shape(n.model)
-	digest := n.model.Digest().String()
-	plan := shard.Solo(n.id(), shape, digest)
-	if _, err := n.cluster.Propose(ctx, cluster.PutModel(cluster.Model{Digest: digest, Name: n.info.Model, Shape: shape})); err != nil {
-		return err
-	}
-	var err error
-	if plan.Epoch, err = n.cluster.Activate(ctx, plan, nil); err != nil {
-		return err
-	}
-	format, err := kernels.ParseKVFormat(n.config.KVFormat)
-	if err != nil {
-		return err
-	}
-	share, err := model.ShareOf(plan, 0, 0)
-	if err != nil {
-		return err
-	}
-	if n.blocks, err = n.kvBlocks(share, format); err != nil {
-		return err
-	}
-	n.worker = worker.New(worker.Options{
-		Node: n.id(), Generation: n.cluster.State().Generation, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout,
-		Open: func(string) (model.Source, error) { return n.model, nil },
+// lendRank makes the worker of this node, and lends it to whoever coordinates.
+func (n *Node) lendRank(ctx context.Context) error {
+	n.rank = worker.New(worker.Options{
+		Node: n.self, Open: n.models.source, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout,
 	})
-	n.pipeline, err = pipeline.New(ctx, engine.Place{Plan: plan, Blocks: n.blocks, KVFormat: n.config.KVFormat}, [][]pipeline.Rank{{n.worker}})
-	if err != nil {
-		return err
-	}
-	n.later(func(context.Context) error { return n.pipeline.Close() })
+	n.worker = worker.NewServer(n.rank)
+	lending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var lent sync.WaitGroup
+	lent.Go(func() {
+		for {
+			conn, err := n.network.Accept(lending, transport.ClassControl)
+			if err != nil {
+				return
+			}
+			lent.Go(func() {
+				if err := n.worker.Serve(lending, conn); err != nil && lending.Err() == nil {
+					n.log.Info("the rank is free again", "coordinator", conn.Peer(), "cause", err)
+				}
+			})
+		}
+	})
+	n.later(func(context.Context) error {
+		stop()
+		lent.Wait()
+		return nil
+	})
 	return nil
 }
 
-// kvBlocks decides how many blocks of keys and values this node keeps.
-func (n *Node) kvBlocks(share model.Share, format kernels.KVFormat) (int, error) {
-	config := n.model.Config()
-	available, err := availableMemory()
-	if err != nil {
-		return 0, err
-	}
-	perContext := (config.Positions + engine.BlockTokens - 1) / engine.BlockTokens
-	budget := kvBudget{
-		available:  available,
-		weights:    n.model.Size(),
-		buffers:    stepBytes(config, n.config.StepTokens),
-		blockBytes: int64(model.CacheBlockBytes(config, share, format)),
-		blocksMax:  perContext*n.config.Sequences + blocksReserved,
-		blocksMin:  perContext + blocksReserved,
-		wanted:     n.config.KVMemory,
-	}
-	blocks, err := budget.blocks()
-	if err != nil {
-		return 0, err
-	}
-	n.info.setMemory(n.config, config, int64(blocks)*budget.blockBytes, blocks-blocksReserved)
-	return blocks, nil
-}
-
-// stepBytes is about what the buffers of one step take.
-func stepBytes(config model.Config, tokens int) int64 {
-	row := 4 * (8*config.Embed + 3*config.Inner)
-	return int64(tokens)*int64(row) + 2*32*4*int64(config.Vocab)
-}
-
-// startEngine starts the loop that schedules steps, and passes a first token through the plan.
-func (n *Node) startEngine(ctx context.Context) error {
-	config := n.model.Config()
-	metered, err := api.MeterSteps(n.pipeline, n.metrics)
-	if err != nil {
-		return err
-	}
-	n.engine, err = engine.New(engine.Config{
-		Blocks: n.blocks, Positions: config.Positions,
-		StepTokens: n.config.StepTokens, StepTime: n.config.StepTime, SequencesMax: n.config.Sequences,
-		QueueMax: n.config.Queue, QueueTokens: n.config.QueueTokens,
-		Epoch: n.pipeline.Plan().Epoch,
-	}, metered, n.log)
-	if err != nil {
-		return err
-	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	n.parts.Go(func() error {
-		defer close(ended)
-		return n.engine.Run(running)
-	})
-	n.endEngine = func() {
-		cancel()
-		<-ended // no step may be under way when the ranks go
-	}
-	return nil
-}
-
-// serve answers HTTP, on a port if the settings name one, and inside the process in any case.
+// serve answers HTTP: inside the process, on a port if the settings name one, and to other nodes.
 func (n *Node) serve(ctx context.Context) error {
-	config := n.model.Config()
-	n.info.describe(n.config, n.model)
-	eos := config.EOS
-	if n.config.EOS >= 0 {
-		eos = int32(n.config.EOS)
-	}
-	server, err := api.New(api.Config{
-		Engine: n.engine, Tokenizer: n.tokenizer, APIKeys: n.config.APIKeys,
-		Hosts: n.config.Hosts, Origins: n.config.Origins, Logger: n.log, Registry: n.metrics,
-		Model: api.Model{
-			ID: n.info.Model, Created: time.Now(), Context: config.Positions, StopIDs: []int32{eos},
-			Chat: api.ChatFormat(n.model.Chat()), Digest: n.model.Digest().String(), Synthetic: n.model.Synthetic(),
-		},
-		Limits: api.Limits{First: n.config.FirstToken, Total: n.config.Answer},
-		Status: func() any { return n.Status() },
-		Page:   web.Handler(),
-	})
-	if err != nil {
-		return err
-	}
-	n.api = server
-	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(server), n.log)
+	n.front = &front{log: n.log, leader: n.cluster.Leader, self: n.self}
+	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(n.front), n.log)
 	n.inside = newPipeListener()
 	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
-	n.listen(n.inside)
+	n.listen(n.http, n.inside)
+	if n.member != nil {
+		n.answerNodes(ctx)
+	}
 	if n.config.HTTP != "" {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.config.HTTP)
 		if err != nil {
 			return fmt.Errorf("%w; is another node running? --http chooses another address", err)
 		}
 		n.info.setAddress(listener.Addr())
-		n.listen(listener)
+		n.listen(n.http, listener)
 	}
 	return nil
 }
 
+// answerNodes serves what nodes ask each other, and forwards what clients ask this one while another node coordinates.
+func (n *Node) answerNodes(ctx context.Context) {
+	n.calls = newCalls(n.network)
+	n.front.forward = newForward(n.calls, n.cluster.Leader, n.log)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+preparePath, n.servePrepare)
+	mux.Handle("/", n.flights.watch(n.front))
+	server := api.NewHTTPServer("", mux, n.log)
+	n.later(func(ctx context.Context) error {
+		n.calls.CloseIdleConnections()
+		return server.Close()
+	})
+	n.listen(server, newCallListener(ctx, n.network))
+}
+
 // listen serves one listener until Stop.
-func (n *Node) listen(l net.Listener) {
+func (n *Node) listen(server *http.Server, l net.Listener) {
 	n.parts.Go(func() error {
-		if err := n.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, transport.ErrClosed) {
 			select {
 			case n.failed <- fmt.Errorf("serve http: %w", err):
 			default:
@@ -302,4 +278,31 @@ func (n *Node) listen(l net.Listener) {
 		}
 		return nil
 	})
+}
+
+// takePart lets the coordinator's duties begin, and waits until this node serves: through itself, or through another that coordinates.
+func (n *Node) takePart(ctx context.Context) error {
+	n.assembled()
+	for {
+		changed := n.cluster.Changed()
+		if leader, known := n.cluster.Leader(); known && leader != n.self && n.cluster.State().Plan != nil {
+			return nil
+		}
+		select {
+		case err := <-n.ready:
+			return err
+		case <-changed:
+		case <-time.After(lookPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lookPause is the time between two looks for a coordinator.
+const lookPause = 50 * time.Millisecond
+
+// established tells whoever starts this node how its first attempt to serve ended.
+func (n *Node) established(err error) {
+	n.first.Do(func() { n.ready <- err })
 }

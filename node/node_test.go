@@ -30,7 +30,7 @@ import (
 func start(t *testing.T, change func(*configs.Config)) *Node {
 	t.Helper()
 	config := configs.Default()
-	config.Data, config.HTTP = t.TempDir(), ""
+	config.Data, config.HTTP, config.Listen = t.TempDir(), "", ""
 	if change != nil {
 		change(&config)
 	}
@@ -52,7 +52,7 @@ func TestStartAndStopLeaveNothingBehind(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 3 {
 		config := configs.Default()
-		config.Data, config.HTTP = t.TempDir(), "127.0.0.1:0"
+		config.Data, config.HTTP, config.Listen = t.TempDir(), "127.0.0.1:0", ""
 		n, err := Start(t.Context(), config, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +89,7 @@ func TestAFailedStartLeavesNothingBehind(t *testing.T) {
 		{func(c *configs.Config) { c.KVMemory = 1 << 50 }, "missing"},
 	} {
 		config := configs.Default()
-		config.Data, config.HTTP = t.TempDir(), ""
+		config.Data, config.HTTP, config.Listen = t.TempDir(), "", ""
 		c.change(&config)
 		_, err := Start(t.Context(), config, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), c.want) {

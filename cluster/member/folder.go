@@ -24,6 +24,12 @@ type known struct {
 	Peers   []trust.Contact `json:"peers"`
 }
 
+// Exists reports whether a folder remembers a cluster.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileKnown))
+	return err == nil
+}
+
 // readKnown returns trust.ErrNone where nothing was written yet.
 func readKnown(dir string) (known, error) {
 	path := filepath.Join(dir, fileKnown)

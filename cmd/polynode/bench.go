@@ -51,7 +51,7 @@ together, time to the first token, memory, and the share of this machine's measu
 		if !cmd.Flags().Changed("log-level") {
 			config.LogLevel = "warn"
 		}
-		config.HTTP, config.APIKeys = "", nil
+		config.HTTP, config.Listen, config.APIKeys = "", "", nil
 		n, err := node.Start(cmd.Context(), config, newLogger(config))
 		if err != nil {
 			return err

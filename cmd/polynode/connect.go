@@ -46,7 +46,7 @@ func (c *connection) open(ctx context.Context) (*client, func() error, error) {
 	if !c.settings.flags.Changed("log-level") {
 		config.LogLevel = "warn" // the answer is what this verb is asked for
 	}
-	config.HTTP, config.APIKeys = "", nil
+	config.HTTP, config.Listen, config.APIKeys = "", "", nil
 	n, err := node.Start(ctx, config, newLogger(config))
 	if err != nil {
 		return nil, nil, err

@@ -22,18 +22,17 @@ var ErrFar = errors.New("far rank")
 //
 // Frames carry generation and epoch, and steps their ID. Closing the connection ends whatever the rank is doing.
 type Far struct {
-	network    transport.Network
-	node       shard.NodeID
-	generation uint64
-	conn       transport.Conn // nil until assigned
-	out, in    transport.Frame
+	network transport.Network
+	node    shard.NodeID
+	conn    transport.Conn // nil until assigned
+	out, in transport.Frame
 }
 
 var _ Rank = (*Far)(nil)
 
 // NewFar is the rank of a node, reached over network. Nothing is opened before Assign. It belongs to one pipeline.
-func NewFar(network transport.Network, node shard.NodeID, generation uint64) *Far {
-	return &Far{network: network, node: node, generation: generation}
+func NewFar(network transport.Network, node shard.NodeID) *Far {
+	return &Far{network: network, node: node}
 }
 
 // Assign opens a new connection to the node, which takes the rank away from whoever had it in an older epoch.
@@ -48,7 +47,7 @@ func (f *Far) Assign(ctx context.Context, place engine.Place) error {
 	if f.conn, err = f.network.Dial(ctx, string(f.node), transport.ClassControl); err != nil {
 		return err
 	}
-	f.out.Header = transport.Header{Kind: transport.KindAssign, Generation: f.generation, Epoch: uint64(place.Plan.Epoch)}
+	f.out.Header = transport.Header{Kind: transport.KindAssign, Generation: place.Generation, Epoch: uint64(place.Plan.Epoch)}
 	f.out.Payload = append(f.out.Payload[:0], payload...)
 	return f.ask(ctx)
 }

@@ -133,6 +133,9 @@ func assign(ctx context.Context, common engine.Place, seats []seat) error {
 // Plan is the plan that the pipeline runs.
 func (p *Pipeline) Plan() *shard.Plan { return p.plan.Clone() }
 
+// Ranks is how many ranks there are.
+func (p *Pipeline) Ranks() int { return 1 + len(p.rest) }
+
 // Execute runs one step on every rank. The first error is returned when all ranks have ended.
 func (p *Pipeline) Execute(ctx context.Context, step *engine.Step, out *engine.Output) error {
 	if len(p.rest) == 0 {

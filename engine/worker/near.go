@@ -14,8 +14,7 @@ var ErrTaken = errors.New("rank taken by a newer plan")
 
 // Near is the rank of a server's worker for a coordinator in the same process: pipeline.Rank without a connection.
 type Near struct {
-	server     *Server
-	generation uint64
+	server *Server
 
 	mu      sync.Mutex      // held while the worker works
 	working context.Context // ends when a newer plan takes the worker
@@ -24,7 +23,7 @@ type Near struct {
 }
 
 // Near is a rank without a plan. Assign takes the worker, and Close gives it back.
-func (s *Server) Near(generation uint64) *Near { return &Near{server: s, generation: generation} }
+func (s *Server) Near() *Near { return &Near{server: s} }
 
 // Assign takes the worker from whoever has it in an older plan. See pipeline.Rank.
 func (n *Near) Assign(ctx context.Context, place engine.Place) error {
@@ -33,7 +32,7 @@ func (n *Near) Assign(ctx context.Context, place engine.Place) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	working, give, err := n.server.take(context.WithoutCancel(ctx), n.generation, place.Plan.Epoch)
+	working, give, err := n.server.take(context.WithoutCancel(ctx), place.Generation, place.Plan.Epoch)
 	if err != nil {
 		return err
 	}

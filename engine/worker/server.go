@@ -153,8 +153,8 @@ func (t *conversation) assign(ctx context.Context, frame *transport.Frame) error
 	if err := json.Unmarshal(frame.Payload, &place); err != nil {
 		return fmt.Errorf("%w: place: %w", transport.ErrFrame, err)
 	}
-	if place.Plan == nil || uint64(place.Plan.Epoch) != frame.Epoch {
-		return fmt.Errorf("%w: no plan of epoch %d", transport.ErrFrame, frame.Epoch)
+	if place.Plan == nil || uint64(place.Plan.Epoch) != frame.Epoch || place.Generation != frame.Generation {
+		return fmt.Errorf("%w: no plan of epoch %d in generation %d", transport.ErrFrame, frame.Epoch, frame.Generation)
 	}
 	t.samples = place.Rank == 0 && place.Plan.Last(place.Stage)
 	return t.server.worker.Assign(ctx, place)

@@ -75,9 +75,9 @@ func (l *lent) use(t *testing.T, coordinator shard.NodeID, epoch shard.Epoch, st
 		for _, node := range stage {
 			group = append(group, shard.Member{Node: node})
 			if node == coordinator {
-				rank = append(rank, l.servers[node].Near(1))
+				rank = append(rank, l.servers[node].Near())
 			} else {
-				rank = append(rank, pipeline.NewFar(l.networks[coordinator], node, 1))
+				rank = append(rank, pipeline.NewFar(l.networks[coordinator], node))
 			}
 		}
 		members, ranks = append(members, group), append(ranks, rank)
@@ -89,7 +89,7 @@ func (l *lent) use(t *testing.T, coordinator shard.NodeID, epoch shard.Epoch, st
 	plan.Epoch = epoch
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	return pipeline.New(ctx, engine.Place{Plan: plan, Blocks: 24, KVFormat: "f16"}, ranks)
+	return pipeline.New(ctx, engine.Place{Generation: 1, Plan: plan, Blocks: 24, KVFormat: "f16"}, ranks)
 }
 
 // generate decodes greedily and by chance, with log-probabilities, and returns all that came.

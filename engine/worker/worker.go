@@ -26,7 +26,6 @@ var (
 // Options are what a worker is made of. Network, Pool and what Open returns stay the caller's.
 type Options struct {
 	Node        shard.NodeID
-	Generation  uint64 // of the cluster
 	Open        func(digest string) (model.Source, error)
 	Network     transport.Network
 	Pool        *pool.Pool
@@ -55,6 +54,13 @@ func (w *Worker) Assign(ctx context.Context, place engine.Place) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
+	if err := guarded(func() error { return w.assign(ctx, place) }); err != nil {
+		return errors.Join(err, w.Close())
+	}
+	return nil
+}
+
+func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 	share, err := model.ShareOf(place.Plan, place.Stage, place.Rank)
 	if err != nil {
 		return err
@@ -69,11 +75,11 @@ func (w *Worker) Assign(ctx context.Context, place engine.Place) error {
 	if w.cache, err = model.NewCache(w.source.Config(), share, format, place.Blocks); err != nil {
 		return fmt.Errorf("reserve cache: %w", err)
 	}
-	if w.links, err = collective.Join(ctx, w.options.Network, w.options.Generation, place.Plan, w.options.Node); err != nil {
+	if w.links, err = collective.Join(ctx, w.options.Network, place.Generation, place.Plan, w.options.Node); err != nil {
 		return err
 	}
 	if w.stage, err = model.NewStage(w.source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
-		return errors.Join(err, w.Close())
+		return err
 	}
 	w.epoch = place.Plan.Epoch
 	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
@@ -114,7 +120,7 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		// Whoever waits for a peer notices nothing else.
 		defer context.AfterFunc(ctx, func() { _ = w.links.Close() })()
 	}
-	if err := w.guarded(step, out); err != nil {
+	if err := guarded(func() error { return w.run(step, out) }); err != nil {
 		return errors.Join(err, w.links.Close())
 	}
 	return nil
@@ -123,9 +129,9 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 // alone reports whether the rank is the only one of its plan.
 func (w *Worker) alone() bool { return w.links == nil || w.links.Peers() == 0 }
 
-// guarded is run with an error for weights that can be read no more: they are mapped, so a file that somebody cut or a disk that
-// failed faults in the middle of a product. Any other panic goes on.
-func (w *Worker) guarded(step *engine.Step, out *engine.Output) (err error) {
+// guarded does work with an error for weights that can be read no more: they are mapped, so a file that somebody cut or a disk that
+// failed faults in the middle of it. Any other panic goes on.
+func guarded(work func() error) (err error) {
 	previous := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(previous)
@@ -138,7 +144,7 @@ func (w *Worker) guarded(step *engine.Step, out *engine.Output) (err error) {
 			err = fmt.Errorf("%w at %#x", ErrFault, fault.Addr())
 		}
 	}()
-	return w.run(step, out)
+	return work()
 }
 
 func (w *Worker) run(step *engine.Step, out *engine.Output) error {

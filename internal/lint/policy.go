@@ -20,6 +20,7 @@ const importTable = `
 3 cluster/member       cluster cluster/trust shard transport
 3 cluster              cluster/trust shard transport
 3 model/demo           model/store
+3 model/fetch          model model/store shard transport
 
 2 model                kernels kernels/pool shard
 2 model/checkpoint
@@ -64,6 +65,7 @@ var homes = Homes{
 	"golang.org/x/sync":                   {"model/store", "node", "transport/collective"},
 	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store"},
 	"golang.org/x/term":                   {"cmd/polynode"},
+	"golang.org/x/time":                   {"model/fetch"},
 	"google.golang.org/protobuf":          {"tokenizer"},
 
 	"go.uber.org/goleak": {"tests"},
@@ -125,7 +127,7 @@ var bans = []Ban{
 // callsAllowed are the calls that break a ban for a reason, by file:function.
 var callsAllowed = Exceptions{
 	"api/guard.go:Server.outermost":               "net/http's own way to end a connection whose answer is half written",
-	"engine/worker/worker.go:Worker.guarded":      "recovered what was no memory fault: hands it on",
+	"engine/worker/worker.go:guarded":             "recovered what was no memory fault: hands it on",
 	"kernels/activations.go:Activations.Quantise": "rows outside the buffer: the caller counts them",
 	"kernels/fused.go:Activations.SetGELU":        "columns outside the buffer or not whole blocks: the caller cuts them",
 	"kernels/fused.go:Activations.SetNorm":        "rows outside the buffer: the caller counts them",

@@ -1,0 +1,218 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"polynode/cluster"
+	"polynode/configs"
+	"polynode/engine"
+	"polynode/kernels"
+	"polynode/model"
+	"polynode/model/store"
+	"polynode/shard"
+	"polynode/shard/planner"
+)
+
+// Links between nodes are taken for these until they are measured: a quiet network of 1 Gbit/s.
+var linkDefault = planner.Link{RoundTripS: 0.5e-3, BytesPerS: 117e6}
+
+// machine is a node that may compute.
+type machine struct {
+	id    shard.NodeID
+	facts cluster.Facts
+}
+
+// workers are the nodes that are ready, compute and are alive, by id.
+func (n *Node) workers() []machine {
+	var list []machine
+	for id, node := range n.cluster.State().Nodes {
+		if node.Phase == cluster.Ready && node.Works() && n.alive(id) {
+			list = append(list, machine{id, node.Facts})
+		}
+	}
+	slices.SortFunc(list, func(a, b machine) int { return cmp.Compare(a.id, b.id) })
+	return list
+}
+
+// alive reports whether a node is here, as far as this one sees.
+func (n *Node) alive(id shard.NodeID) bool {
+	if id == n.self || n.member == nil {
+		return id == n.self
+	}
+	_, alive := n.member.Members().Alive()[id]
+	return alive
+}
+
+// all reports whether every one of some nodes is among the workers.
+func (n *Node) all(nodes []shard.NodeID, workers []machine) bool {
+	for _, id := range nodes {
+		if !slices.ContainsFunc(workers, func(w machine) bool { return w.id == id }) {
+			return false
+		}
+	}
+	return true
+}
+
+// suits reports whether a plan was made for these workers: then there is nothing to decide.
+func (n *Node) suits(plan *shard.Plan, workers []machine) bool {
+	return n.all(plan.Nodes(), workers) && n.considered(workers)
+}
+
+// considered reports whether the workers are those that the last plan was made from.
+func (n *Node) considered(workers []machine) bool {
+	return slices.Equal(n.planned, workers)
+}
+
+// planFor chooses the plan for the workers that are here. With one there is nothing to choose.
+func (n *Node) planFor(s *service, workers []machine) (*shard.Plan, error) {
+	shape, digest := model.Shape(s.model), s.model.Digest().String()
+	if len(workers) == 0 {
+		return nil, errNoWorker
+	}
+	n.planned = workers
+	if len(workers) == 1 {
+		return shard.Solo(workers[0].id, shape, digest), nil
+	}
+	report, err := n.plan(n.problem(s, workers))
+	if err != nil {
+		return nil, err
+	}
+	for _, idle := range report.Idle {
+		n.log.Info("node has no place in the plan", "node", idle.Node, "cause", idle.Reason)
+	}
+	return report.Plan, nil
+}
+
+// problem is what the planner has to know.
+func (n *Node) problem(s *service, workers []machine) planner.Problem {
+	config := s.model.Config()
+	p := planner.Problem{
+		Links: planner.Links{Default: linkDefault},
+		Model: planner.Model{
+			Digest: s.model.Digest().String(), Shape: model.Shape(s.model), Positions: config.Positions,
+			BytesPerWeight: bytesPerWeight(s.model), BytesPerKV: n.bytesPerKV(), Tied: config.TiedHead,
+		},
+		Workload: planner.DefaultWorkload(planner.Latency), Costs: planner.DefaultCosts(),
+		Coordinator: n.self, Gain: planner.GainDefault,
+	}
+	p.Workload.StepTokens = n.config.StepTokens
+	for _, w := range workers {
+		p.Nodes = append(p.Nodes, planner.Node{
+			ID: w.id, MemoryBytes: w.facts.MemoryBytes, ReadGBs: float64(w.facts.BytesPerSecond) / 1e9,
+			MultiplyGOPs: float64(w.facts.OpsPerSecond) / 1e9, Class: numericClass,
+		})
+	}
+	if s.plan != nil && n.all(s.plan.Nodes(), workers) {
+		p.Current = s.plan
+	}
+	return p
+}
+
+// numericClass is that of all kernel tiers: they give the same bits.
+const numericClass = "cpu"
+
+// bytesPerWeight is what the matrices take, on average.
+func bytesPerWeight(m *store.Model) float64 {
+	var bytes, weights int64
+	manifest := m.Manifest()
+	for i := range manifest.Tensors {
+		if t := &manifest.Tensors[i]; t.Format != store.Plain {
+			bytes, weights = bytes+t.Bytes, weights+int64(t.Rows)*int64(t.K)
+		}
+	}
+	return float64(bytes) / float64(weights)
+}
+
+// bytesPerKV is what one key or value takes.
+func (n *Node) bytesPerKV() float64 {
+	format, err := kernels.ParseKVFormat(n.config.KVFormat)
+	if err != nil {
+		return 4
+	}
+	const heads, width = 1, 128
+	return float64(kernels.KVBlockBytes(format, heads, width)) / (2 * heads * width * kernels.BlockTokens)
+}
+
+// blocksFor is how many blocks of keys and values every rank of a plan can keep.
+func (n *Node) blocksFor(m *store.Model, plan *shard.Plan, workers []machine) (int, error) {
+	format, err := kernels.ParseKVFormat(n.config.KVFormat)
+	if err != nil {
+		return 0, err
+	}
+	least := 0
+	for stage := range plan.Stages {
+		for rank, r := range plan.Stages[stage].Group {
+			blocks, err := n.blocksOf(m, plan, stage, rank, format, workers)
+			if err != nil {
+				return 0, fmt.Errorf("node %s: %w", r.Node, err)
+			}
+			if least == 0 || blocks < least {
+				least = blocks
+			}
+		}
+	}
+	return least, nil
+}
+
+// blocksOf is how many blocks one rank can keep.
+func (n *Node) blocksOf(m *store.Model, plan *shard.Plan, stage, rank int, format kernels.KVFormat, workers []machine) (int, error) {
+	config := m.Config()
+	share, err := model.ShareOf(plan, stage, rank)
+	if err != nil {
+		return 0, err
+	}
+	node := plan.Stages[stage].Group[rank].Node
+	available, err := n.memoryOf(node, workers)
+	if err != nil {
+		return 0, err
+	}
+	weights := m.Size()
+	if len(plan.Nodes()) > 1 {
+		weights = plan.WeightBytes(model.Shape(m), stage, rank, bytesPerWeight(m))
+	}
+	perContext := (config.Positions + engine.BlockTokens - 1) / engine.BlockTokens
+	budget := kvBudget{
+		available:  available,
+		weights:    weights,
+		buffers:    stepBytes(config, n.config.StepTokens),
+		blockBytes: max(int64(model.CacheBlockBytes(config, share, format)), 1),
+		blocksMax:  perContext*n.config.Sequences + blocksReserved,
+		blocksMin:  perContext + blocksReserved,
+		wanted:     configs.Bytes(float64(n.config.KVMemory) * kvShare(config, share)),
+	}
+	return budget.blocks()
+}
+
+// kvShare is the part of all keys and values that a rank keeps.
+func kvShare(config model.Config, share model.Share) float64 {
+	return float64(share.Layers.Len()*share.Heads.Len()) / float64(config.Layers*config.Heads)
+}
+
+// memoryOf is what a model may use on a node: measured now on this one, as it said on others.
+func (n *Node) memoryOf(node shard.NodeID, workers []machine) (int64, error) {
+	if node == n.self {
+		return n.available()
+	}
+	for _, w := range workers {
+		if w.id == node {
+			return w.facts.MemoryBytes, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: node %s", cluster.ErrUnknown, node)
+}
+
+// measure finds out what this machine can do, as far as others have to know it.
+func (n *Node) measure() error {
+	n.facts = cluster.Facts{Version: n.config.Version, Cores: n.config.Threads}
+	n.available = availableMemory
+	var err error
+	if n.facts.MemoryBytes, err = availableMemory(); err != nil || n.config.Listen == "" {
+		return err
+	}
+	n.facts.BytesPerSecond, n.facts.OpsPerSecond = probe(n.pool)
+	memory := n.facts.MemoryBytes
+	n.available = func() (int64, error) { return memory, nil } // later the model itself takes part of it
+	return nil
+}
