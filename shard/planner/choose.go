@@ -25,6 +25,7 @@ func (s *search) choose() (choice, bool) {
 		if b.price.score > near {
 			break
 		}
+		b = s.exchange(b)
 		c := choice{search: s, best: b, plan: s.plan(b.layout)}
 		c.move = s.problem.moveBytes(c.plan, holds)
 		choices = append(choices, c)

@@ -32,6 +32,7 @@ func (s *search) tryOnce(groups [][]int) float64 {
 	var key []byte
 	work := 0
 	for _, g := range groups {
+		slices.Sort(g)
 		for _, m := range g {
 			key = binary.AppendUvarint(key, uint64(m)+1)
 		}
@@ -154,7 +155,7 @@ func (s *search) tryGrid(sites [][]int, byMemory bool) {
 			if stages > len(groups) || stages > s.problem.Model.Shape.Layers {
 				continue
 			}
-			row := slices.Clone(groups[:stages])
+			row := clone(groups[:stages])
 			s.tryOnce(row)
 			slices.Reverse(row)
 			s.tryOnce(row)
