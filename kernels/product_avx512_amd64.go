@@ -19,9 +19,6 @@ const (
 
 // mulTileAVX512 is mulTile. It cuts K at leaf borders into calls, each of which continues the sums of the one before.
 func mulTileAVX512(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
-	if m.Format.Quantised() {
-		return false // TEMPORARY: it still takes a scale per block
-	}
 	rows := min(PanelRows, m.Rows-p*PanelRows)
 	_ = out[(n-1)*stride+rows-1]
 	piece := piece512{out: &out[0], stride: stride, store: uint16(1<<rows - 1), leaf: m.Leaf / BlockK, leafRounder: leaf}
@@ -36,9 +33,9 @@ func mulTileAVX512(out []int32, stride int, m *Matrix, x *Activations, p, t, n i
 		ok := false
 		switch m.Format {
 		case Q8:
-			ok = piece.mulQ8(x, x.unit(b, t), n)
+			ok = piece.mulQ8(x, x.unit(b, t), x.scaleAt(b/piece.leaf, t), n)
 		case Q4:
-			ok = piece.mulQ4(x, x.unit(b, t), n)
+			ok = piece.mulQ4(x, x.unit(b, t), x.scaleAt(b/piece.leaf, t), n)
 		case BF16:
 			ok = piece.mulBF16(x.block(t, b), x.blocks*BlockK, n)
 		case F32:

@@ -2,9 +2,9 @@ package kernels
 
 import "polynode/kernels/internal/avx512"
 
-// mulQ8 multiplies by n columns of x, whose first quants are at index unit.
-func (p *piece512) mulQ8(x *Activations, unit, n int) bool {
-	q, scale, start := &x.quant[unit], &x.scale[unit], &x.start[unit]
+// mulQ8 multiplies by n columns of x, whose first quants are at index unit and whose first scale is at index leaf.
+func (p *piece512) mulQ8(x *Activations, unit, leaf, n int) bool {
+	q, scale, start := &x.quant[unit], &x.scale[leaf], &x.start[unit]
 	switch n {
 	case 1:
 		return avx512.MulQ8x1(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
@@ -26,9 +26,9 @@ func (p *piece512) mulQ8(x *Activations, unit, n int) bool {
 	return false
 }
 
-// mulQ4 multiplies by n columns of x, whose first quants are at index unit.
-func (p *piece512) mulQ4(x *Activations, unit, n int) bool {
-	q, scale, start := &x.quant[unit], &x.scale[unit], &x.start[unit]
+// mulQ4 multiplies by n columns of x, whose first quants are at index unit and whose first scale is at index leaf.
+func (p *piece512) mulQ4(x *Activations, unit, leaf, n int) bool {
+	q, scale, start := &x.quant[unit], &x.scale[leaf], &x.start[unit]
 	switch n {
 	case 1:
 		return avx512.MulQ4x1(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)

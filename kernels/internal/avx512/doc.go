@@ -10,7 +10,8 @@
 //	out, stride    the sums, one int32 per row, and from one column to the next
 //	load, store    bit r set: row r of out holds a sum to be continued, and: row r is written
 //	weights        the first block
-//	quants, scales, starts  of the quantised activations, (blocks, columns), starts being -128 times the sum of the quants
+//	quants, starts of the quantised activations, (blocks, columns), starts being -128 times the sum of the quants
+//	scales         of the quantised activations, (leaves, columns)
 //	x, pitch       of the float formats: the activations, and from one column to the next
 //	blocks, leaf   the number of blocks, at least 1, and how many make a leaf
 //	unit, limit    2^Exponent, and the limit of a contribution

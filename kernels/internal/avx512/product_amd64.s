@@ -3,8 +3,8 @@
 #include "textflag.h"
 
 // func MulQ8x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV
-TEXT ·MulQ8x1(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+TEXT ·MulQ8x1(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -18,13 +18,16 @@ TEXT ·MulQ8x1(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (CX), K1, Z2
 
 loaded:
-	MOVQ   weights+24(FP), CX
-	MOVQ   quants+32(FP), DX
-	MOVQ   scales+40(FP), BX
-	MOVQ   starts+48(FP), SI
-	ADDQ   $0x20, CX
-	MOVQ   blocks+56(FP), DI
-	VPXORD Z1, Z1, Z1
+	MOVQ    weights+24(FP), CX
+	MOVQ    quants+32(FP), DX
+	MOVQ    scales+40(FP), BX
+	MOVQ    starts+48(FP), SI
+	ADDQ    $0x20, CX
+	MOVL    $0x00000001, DI
+	KMOVW   DI, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), DI
+	VPXORD  Z1, Z1, Z1
 
 leaf:
 	MOVQ          leaf+64(FP), R8
@@ -35,7 +38,7 @@ leaf:
 	VMOVDQU       (CX), Y4
 	VINSERTI64X4  $0x01, 32(CX), Z4, Z4
 	VPDPBUSD.BCST (DX), Z4, Z3
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z6
 	VPADDD        Z6, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -61,13 +64,15 @@ leaf:
 	VMOVDQU       448(CX), Y4
 	VINSERTI64X4  $0x01, 480(CX), Z4, Z4
 	VPDPBUSD.BCST 28(DX), Z4, Z3
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (BX), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x04, BX
 	VCVTPH2PS     -32(CX), Z1
-	VMULPS.BCST   (BX), Z1, Z1
 	VCVTDQ2PS     Z3, Z3
 	VMULPS        Z1, Z3, Z1
 	ADDQ          $0x00000220, CX
 	ADDQ          $0x00000020, DX
-	ADDQ          $0x00000004, BX
 	ADDQ          $0x00000004, SI
 	DECQ          R8
 	JZ            closed
@@ -99,13 +104,11 @@ block:
 	VINSERTI64X4  $0x01, 480(CX), Z5, Z5
 	VPDPBUSD.BCST 28(DX), Z5, Z3
 	VCVTPH2PS     -32(CX), Z6
-	VMULPS.BCST   (BX), Z6, Z6
 	VCVTDQ2PS     Z3, Z3
 	VMULPS        Z6, Z3, Z3
 	VADDPS        Z3, Z1, Z1
 	ADDQ          $0x00000220, CX
 	ADDQ          $0x00000020, DX
-	ADDQ          $0x00000004, BX
 	ADDQ          $0x00000004, SI
 	DECQ          R8
 	JNZ           block
@@ -113,7 +116,7 @@ block:
 closed:
 	TESTQ        DI, DI
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z2, Z2
 	VPADDD       Z1, Z1, Z1
@@ -129,8 +132,8 @@ closed:
 	RET
 
 // func MulQ8x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV
-TEXT ·MulQ8x2(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+TEXT ·MulQ8x2(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -147,14 +150,17 @@ TEXT ·MulQ8x2(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z4
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x00000003, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -166,7 +172,7 @@ leaf:
 	VMOVDQU32     (DX), Z7
 	VPDPBUSD.BCST (BX), Z7, Z5
 	VPDPBUSD.BCST 32(BX), Z7, Z6
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z7
 	VPADDD        Z7, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -174,7 +180,7 @@ leaf:
 	VMOVDQU32     64(DX), Z7
 	VPDPBUSD.BCST 4(BX), Z7, Z5
 	VPDPBUSD.BCST 36(BX), Z7, Z6
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -197,16 +203,17 @@ leaf:
 	VMOVDQU32     448(DX), Z7
 	VPDPBUSD.BCST 28(BX), Z7, Z5
 	VPDPBUSD.BCST 60(BX), Z7, Z6
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x08, SI
 	VCVTPH2PS     -32(DX), Z3
-	VMULPS.BCST   (SI), Z3, Z7
 	VCVTDQ2PS     Z5, Z5
-	VMULPS        Z7, Z5, Z1
-	VMULPS.BCST   4(SI), Z3, Z7
+	VMULPS        Z3, Z5, Z1
 	VCVTDQ2PS     Z6, Z6
-	VMULPS        Z7, Z6, Z3
+	VMULPS        Z3, Z6, Z3
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000040, BX
-	ADDQ          $0x00000008, SI
 	ADDQ          $0x00000008, DI
 	DECQ          R9
 	JZ            closed
@@ -239,17 +246,14 @@ block:
 	VPDPBUSD.BCST 28(BX), Z7, Z5
 	VPDPBUSD.BCST 60(BX), Z7, Z6
 	VCVTPH2PS     -32(DX), Z7
-	VMULPS.BCST   (SI), Z7, Z8
 	VCVTDQ2PS     Z5, Z5
-	VMULPS        Z8, Z5, Z5
+	VMULPS        Z7, Z5, Z5
 	VADDPS        Z5, Z1, Z1
-	VMULPS.BCST   4(SI), Z7, Z8
 	VCVTDQ2PS     Z6, Z6
-	VMULPS        Z8, Z6, Z6
+	VMULPS        Z7, Z6, Z6
 	VADDPS        Z6, Z3, Z3
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000040, BX
-	ADDQ          $0x00000008, SI
 	ADDQ          $0x00000008, DI
 	DECQ          R9
 	JNZ           block
@@ -257,12 +261,12 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z5
 	VPADDD       Z5, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
@@ -280,8 +284,8 @@ closed:
 	RET
 
 // func MulQ8x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV
-TEXT ·MulQ8x3(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+TEXT ·MulQ8x3(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -301,15 +305,18 @@ TEXT ·MulQ8x3(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z6
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x00000007, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -323,7 +330,7 @@ leaf:
 	VPDPBUSD.BCST (BX), Z10, Z7
 	VPDPBUSD.BCST 32(BX), Z10, Z8
 	VPDPBUSD.BCST 64(BX), Z10, Z9
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z10
 	VPADDD        Z10, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -332,7 +339,7 @@ leaf:
 	VPDPBUSD.BCST 4(BX), Z10, Z7
 	VPDPBUSD.BCST 36(BX), Z10, Z8
 	VPDPBUSD.BCST 68(BX), Z10, Z9
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -341,7 +348,7 @@ leaf:
 	VPDPBUSD.BCST 8(BX), Z10, Z7
 	VPDPBUSD.BCST 40(BX), Z10, Z8
 	VPDPBUSD.BCST 72(BX), Z10, Z9
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -366,19 +373,19 @@ leaf:
 	VPDPBUSD.BCST 28(BX), Z10, Z7
 	VPDPBUSD.BCST 60(BX), Z10, Z8
 	VPDPBUSD.BCST 92(BX), Z10, Z9
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x0c, SI
 	VCVTPH2PS     -32(DX), Z5
-	VMULPS.BCST   (SI), Z5, Z10
 	VCVTDQ2PS     Z7, Z7
-	VMULPS        Z10, Z7, Z1
-	VMULPS.BCST   4(SI), Z5, Z10
+	VMULPS        Z5, Z7, Z1
 	VCVTDQ2PS     Z8, Z8
-	VMULPS        Z10, Z8, Z3
-	VMULPS.BCST   8(SI), Z5, Z10
+	VMULPS        Z5, Z8, Z3
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z10, Z9, Z5
+	VMULPS        Z5, Z9, Z5
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000060, BX
-	ADDQ          $0x0000000c, SI
 	ADDQ          $0x0000000c, DI
 	DECQ          R9
 	JZ            closed
@@ -420,21 +427,17 @@ block:
 	VPDPBUSD.BCST 60(BX), Z10, Z8
 	VPDPBUSD.BCST 92(BX), Z10, Z9
 	VCVTPH2PS     -32(DX), Z10
-	VMULPS.BCST   (SI), Z10, Z11
 	VCVTDQ2PS     Z7, Z7
-	VMULPS        Z11, Z7, Z7
+	VMULPS        Z10, Z7, Z7
 	VADDPS        Z7, Z1, Z1
-	VMULPS.BCST   4(SI), Z10, Z11
 	VCVTDQ2PS     Z8, Z8
-	VMULPS        Z11, Z8, Z8
+	VMULPS        Z10, Z8, Z8
 	VADDPS        Z8, Z3, Z3
-	VMULPS.BCST   8(SI), Z10, Z11
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z11, Z9, Z9
+	VMULPS        Z10, Z9, Z9
 	VADDPS        Z9, Z5, Z5
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000060, BX
-	ADDQ          $0x0000000c, SI
 	ADDQ          $0x0000000c, DI
 	DECQ          R9
 	JNZ           block
@@ -442,17 +445,17 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z7
 	VPADDD       Z7, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
@@ -472,8 +475,8 @@ closed:
 	RET
 
 // func MulQ8x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ8x4(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ8x4(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -496,16 +499,19 @@ TEXT ·MulQ8x4(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z8
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
-	VPXORD Z7, Z7, Z7
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x0000000f, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -530,7 +536,7 @@ leaf:
 	VPDPBUSD.BCST 32(BX), Z13, Z10
 	VPDPBUSD.BCST 64(BX), Z13, Z11
 	VPDPBUSD.BCST 96(BX), Z13, Z12
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z13
 	VPADDD        Z13, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -540,7 +546,7 @@ leaf:
 	VPDPBUSD.BCST 36(BX), Z13, Z10
 	VPDPBUSD.BCST 68(BX), Z13, Z11
 	VPDPBUSD.BCST 100(BX), Z13, Z12
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -550,7 +556,7 @@ leaf:
 	VPDPBUSD.BCST 40(BX), Z13, Z10
 	VPDPBUSD.BCST 72(BX), Z13, Z11
 	VPDPBUSD.BCST 104(BX), Z13, Z12
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -560,7 +566,7 @@ leaf:
 	VPDPBUSD.BCST 44(BX), Z13, Z10
 	VPDPBUSD.BCST 76(BX), Z13, Z11
 	VPDPBUSD.BCST 108(BX), Z13, Z12
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -585,22 +591,21 @@ leaf:
 	VPDPBUSD.BCST 60(BX), Z13, Z10
 	VPDPBUSD.BCST 92(BX), Z13, Z11
 	VPDPBUSD.BCST 124(BX), Z13, Z12
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x10, SI
 	VCVTPH2PS     -32(DX), Z7
-	VMULPS.BCST   (SI), Z7, Z13
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z13, Z9, Z1
-	VMULPS.BCST   4(SI), Z7, Z13
+	VMULPS        Z7, Z9, Z1
 	VCVTDQ2PS     Z10, Z10
-	VMULPS        Z13, Z10, Z3
-	VMULPS.BCST   8(SI), Z7, Z13
+	VMULPS        Z7, Z10, Z3
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z13, Z11, Z5
-	VMULPS.BCST   12(SI), Z7, Z13
+	VMULPS        Z7, Z11, Z5
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z13, Z12, Z7
+	VMULPS        Z7, Z12, Z7
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000080, BX
-	ADDQ          $0x00000010, SI
 	ADDQ          $0x00000010, DI
 	DECQ          R9
 	JZ            closed
@@ -660,25 +665,20 @@ block:
 	VPDPBUSD.BCST 92(BX), Z13, Z11
 	VPDPBUSD.BCST 124(BX), Z13, Z12
 	VCVTPH2PS     -32(DX), Z13
-	VMULPS.BCST   (SI), Z13, Z14
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z14, Z9, Z9
+	VMULPS        Z13, Z9, Z9
 	VADDPS        Z9, Z1, Z1
-	VMULPS.BCST   4(SI), Z13, Z14
 	VCVTDQ2PS     Z10, Z10
-	VMULPS        Z14, Z10, Z10
+	VMULPS        Z13, Z10, Z10
 	VADDPS        Z10, Z3, Z3
-	VMULPS.BCST   8(SI), Z13, Z14
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z14, Z11, Z11
+	VMULPS        Z13, Z11, Z11
 	VADDPS        Z11, Z5, Z5
-	VMULPS.BCST   12(SI), Z13, Z14
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z14, Z12, Z12
+	VMULPS        Z13, Z12, Z12
 	VADDPS        Z12, Z7, Z7
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000080, BX
-	ADDQ          $0x00000010, SI
 	ADDQ          $0x00000010, DI
 	DECQ          R9
 	JNZ           block
@@ -686,22 +686,22 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z9
 	VPADDD       Z9, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
@@ -723,8 +723,8 @@ closed:
 	RET
 
 // func MulQ8x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ8x5(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ8x5(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -750,17 +750,20 @@ TEXT ·MulQ8x5(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z10
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
-	VPXORD Z7, Z7, Z7
-	VPXORD Z9, Z9, Z9
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x0000001f, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -787,7 +790,7 @@ leaf:
 	VPDPBUSD.BCST 64(BX), Z16, Z13
 	VPDPBUSD.BCST 96(BX), Z16, Z14
 	VPDPBUSD.BCST 128(BX), Z16, Z15
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z16
 	VPADDD        Z16, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -798,7 +801,7 @@ leaf:
 	VPDPBUSD.BCST 68(BX), Z16, Z13
 	VPDPBUSD.BCST 100(BX), Z16, Z14
 	VPDPBUSD.BCST 132(BX), Z16, Z15
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -809,7 +812,7 @@ leaf:
 	VPDPBUSD.BCST 72(BX), Z16, Z13
 	VPDPBUSD.BCST 104(BX), Z16, Z14
 	VPDPBUSD.BCST 136(BX), Z16, Z15
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -820,7 +823,7 @@ leaf:
 	VPDPBUSD.BCST 76(BX), Z16, Z13
 	VPDPBUSD.BCST 108(BX), Z16, Z14
 	VPDPBUSD.BCST 140(BX), Z16, Z15
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -831,7 +834,7 @@ leaf:
 	VPDPBUSD.BCST 80(BX), Z16, Z13
 	VPDPBUSD.BCST 112(BX), Z16, Z14
 	VPDPBUSD.BCST 144(BX), Z16, Z15
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -854,25 +857,23 @@ leaf:
 	VPDPBUSD.BCST 92(BX), Z16, Z13
 	VPDPBUSD.BCST 124(BX), Z16, Z14
 	VPDPBUSD.BCST 156(BX), Z16, Z15
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x14, SI
 	VCVTPH2PS     -32(DX), Z9
-	VMULPS.BCST   (SI), Z9, Z16
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z16, Z11, Z1
-	VMULPS.BCST   4(SI), Z9, Z16
+	VMULPS        Z9, Z11, Z1
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z16, Z12, Z3
-	VMULPS.BCST   8(SI), Z9, Z16
+	VMULPS        Z9, Z12, Z3
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z16, Z13, Z5
-	VMULPS.BCST   12(SI), Z9, Z16
+	VMULPS        Z9, Z13, Z5
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z16, Z14, Z7
-	VMULPS.BCST   16(SI), Z9, Z16
+	VMULPS        Z9, Z14, Z7
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z16, Z15, Z9
+	VMULPS        Z9, Z15, Z9
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000a0, BX
-	ADDQ          $0x00000014, SI
 	ADDQ          $0x00000014, DI
 	DECQ          R9
 	JZ            closed
@@ -941,29 +942,23 @@ block:
 	VPDPBUSD.BCST 124(BX), Z16, Z14
 	VPDPBUSD.BCST 156(BX), Z16, Z15
 	VCVTPH2PS     -32(DX), Z16
-	VMULPS.BCST   (SI), Z16, Z17
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z17, Z11, Z11
+	VMULPS        Z16, Z11, Z11
 	VADDPS        Z11, Z1, Z1
-	VMULPS.BCST   4(SI), Z16, Z17
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z17, Z12, Z12
+	VMULPS        Z16, Z12, Z12
 	VADDPS        Z12, Z3, Z3
-	VMULPS.BCST   8(SI), Z16, Z17
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z17, Z13, Z13
+	VMULPS        Z16, Z13, Z13
 	VADDPS        Z13, Z5, Z5
-	VMULPS.BCST   12(SI), Z16, Z17
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z17, Z14, Z14
+	VMULPS        Z16, Z14, Z14
 	VADDPS        Z14, Z7, Z7
-	VMULPS.BCST   16(SI), Z16, Z17
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z17, Z15, Z15
+	VMULPS        Z16, Z15, Z15
 	VADDPS        Z15, Z9, Z9
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000a0, BX
-	ADDQ          $0x00000014, SI
 	ADDQ          $0x00000014, DI
 	DECQ          R9
 	JNZ           block
@@ -971,27 +966,27 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z11
 	VPADDD       Z11, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
@@ -1015,8 +1010,8 @@ closed:
 	RET
 
 // func MulQ8x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ8x6(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ8x6(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -1045,18 +1040,21 @@ TEXT ·MulQ8x6(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z12
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
-	VPXORD Z7, Z7, Z7
-	VPXORD Z9, Z9, Z9
-	VPXORD Z11, Z11, Z11
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x0000003f, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -1085,7 +1083,7 @@ leaf:
 	VPDPBUSD.BCST 96(BX), Z19, Z16
 	VPDPBUSD.BCST 128(BX), Z19, Z17
 	VPDPBUSD.BCST 160(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z19
 	VPADDD        Z19, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -1097,7 +1095,7 @@ leaf:
 	VPDPBUSD.BCST 100(BX), Z19, Z16
 	VPDPBUSD.BCST 132(BX), Z19, Z17
 	VPDPBUSD.BCST 164(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -1109,7 +1107,7 @@ leaf:
 	VPDPBUSD.BCST 104(BX), Z19, Z16
 	VPDPBUSD.BCST 136(BX), Z19, Z17
 	VPDPBUSD.BCST 168(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -1121,7 +1119,7 @@ leaf:
 	VPDPBUSD.BCST 108(BX), Z19, Z16
 	VPDPBUSD.BCST 140(BX), Z19, Z17
 	VPDPBUSD.BCST 172(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -1133,7 +1131,7 @@ leaf:
 	VPDPBUSD.BCST 112(BX), Z19, Z16
 	VPDPBUSD.BCST 144(BX), Z19, Z17
 	VPDPBUSD.BCST 176(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -1145,7 +1143,7 @@ leaf:
 	VPDPBUSD.BCST 116(BX), Z19, Z16
 	VPDPBUSD.BCST 148(BX), Z19, Z17
 	VPDPBUSD.BCST 180(BX), Z19, Z18
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -1164,28 +1162,25 @@ leaf:
 	VPDPBUSD.BCST 124(BX), Z19, Z16
 	VPDPBUSD.BCST 156(BX), Z19, Z17
 	VPDPBUSD.BCST 188(BX), Z19, Z18
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x18, SI
 	VCVTPH2PS     -32(DX), Z11
-	VMULPS.BCST   (SI), Z11, Z19
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z19, Z13, Z1
-	VMULPS.BCST   4(SI), Z11, Z19
+	VMULPS        Z11, Z13, Z1
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z19, Z14, Z3
-	VMULPS.BCST   8(SI), Z11, Z19
+	VMULPS        Z11, Z14, Z3
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z19, Z15, Z5
-	VMULPS.BCST   12(SI), Z11, Z19
+	VMULPS        Z11, Z15, Z5
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z19, Z16, Z7
-	VMULPS.BCST   16(SI), Z11, Z19
+	VMULPS        Z11, Z16, Z7
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z19, Z17, Z9
-	VMULPS.BCST   20(SI), Z11, Z19
+	VMULPS        Z11, Z17, Z9
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z19, Z18, Z11
+	VMULPS        Z11, Z18, Z11
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000c0, BX
-	ADDQ          $0x00000018, SI
 	ADDQ          $0x00000018, DI
 	DECQ          R9
 	JZ            closed
@@ -1263,33 +1258,26 @@ block:
 	VPDPBUSD.BCST 156(BX), Z19, Z17
 	VPDPBUSD.BCST 188(BX), Z19, Z18
 	VCVTPH2PS     -32(DX), Z19
-	VMULPS.BCST   (SI), Z19, Z20
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z20, Z13, Z13
+	VMULPS        Z19, Z13, Z13
 	VADDPS        Z13, Z1, Z1
-	VMULPS.BCST   4(SI), Z19, Z20
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z20, Z14, Z14
+	VMULPS        Z19, Z14, Z14
 	VADDPS        Z14, Z3, Z3
-	VMULPS.BCST   8(SI), Z19, Z20
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z20, Z15, Z15
+	VMULPS        Z19, Z15, Z15
 	VADDPS        Z15, Z5, Z5
-	VMULPS.BCST   12(SI), Z19, Z20
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z20, Z16, Z16
+	VMULPS        Z19, Z16, Z16
 	VADDPS        Z16, Z7, Z7
-	VMULPS.BCST   16(SI), Z19, Z20
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z20, Z17, Z17
+	VMULPS        Z19, Z17, Z17
 	VADDPS        Z17, Z9, Z9
-	VMULPS.BCST   20(SI), Z19, Z20
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z20, Z18, Z18
+	VMULPS        Z19, Z18, Z18
 	VADDPS        Z18, Z11, Z11
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000c0, BX
-	ADDQ          $0x00000018, SI
 	ADDQ          $0x00000018, DI
 	DECQ          R9
 	JNZ           block
@@ -1297,32 +1285,32 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z13
 	VPADDD       Z13, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
@@ -1348,8 +1336,8 @@ closed:
 	RET
 
 // func MulQ8x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ8x7(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ8x7(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -1381,19 +1369,22 @@ TEXT ·MulQ8x7(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z14
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
-	VPXORD Z7, Z7, Z7
-	VPXORD Z9, Z9, Z9
-	VPXORD Z11, Z11, Z11
-	VPXORD Z13, Z13, Z13
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x0000007f, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -1424,7 +1415,7 @@ leaf:
 	VPDPBUSD.BCST 128(BX), Z22, Z19
 	VPDPBUSD.BCST 160(BX), Z22, Z20
 	VPDPBUSD.BCST 192(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z22
 	VPADDD        Z22, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -1437,7 +1428,7 @@ leaf:
 	VPDPBUSD.BCST 132(BX), Z22, Z19
 	VPDPBUSD.BCST 164(BX), Z22, Z20
 	VPDPBUSD.BCST 196(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -1450,7 +1441,7 @@ leaf:
 	VPDPBUSD.BCST 136(BX), Z22, Z19
 	VPDPBUSD.BCST 168(BX), Z22, Z20
 	VPDPBUSD.BCST 200(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -1463,7 +1454,7 @@ leaf:
 	VPDPBUSD.BCST 140(BX), Z22, Z19
 	VPDPBUSD.BCST 172(BX), Z22, Z20
 	VPDPBUSD.BCST 204(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -1476,7 +1467,7 @@ leaf:
 	VPDPBUSD.BCST 144(BX), Z22, Z19
 	VPDPBUSD.BCST 176(BX), Z22, Z20
 	VPDPBUSD.BCST 208(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -1489,7 +1480,7 @@ leaf:
 	VPDPBUSD.BCST 148(BX), Z22, Z19
 	VPDPBUSD.BCST 180(BX), Z22, Z20
 	VPDPBUSD.BCST 212(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -1502,7 +1493,7 @@ leaf:
 	VPDPBUSD.BCST 152(BX), Z22, Z19
 	VPDPBUSD.BCST 184(BX), Z22, Z20
 	VPDPBUSD.BCST 216(BX), Z22, Z21
-	VMULPS.BCST   unit+72(FP), Z13, Z1
+	VMULPS.BCST   24(SP), Z13, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z14, Z14
 	VPADDD        Z1, Z1, Z1
@@ -1515,31 +1506,27 @@ leaf:
 	VPDPBUSD.BCST 156(BX), Z22, Z19
 	VPDPBUSD.BCST 188(BX), Z22, Z20
 	VPDPBUSD.BCST 220(BX), Z22, Z21
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x1c, SI
 	VCVTPH2PS     -32(DX), Z13
-	VMULPS.BCST   (SI), Z13, Z22
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z22, Z15, Z1
-	VMULPS.BCST   4(SI), Z13, Z22
+	VMULPS        Z13, Z15, Z1
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z22, Z16, Z3
-	VMULPS.BCST   8(SI), Z13, Z22
+	VMULPS        Z13, Z16, Z3
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z22, Z17, Z5
-	VMULPS.BCST   12(SI), Z13, Z22
+	VMULPS        Z13, Z17, Z5
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z22, Z18, Z7
-	VMULPS.BCST   16(SI), Z13, Z22
+	VMULPS        Z13, Z18, Z7
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z22, Z19, Z9
-	VMULPS.BCST   20(SI), Z13, Z22
+	VMULPS        Z13, Z19, Z9
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z22, Z20, Z11
-	VMULPS.BCST   24(SI), Z13, Z22
+	VMULPS        Z13, Z20, Z11
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z22, Z21, Z13
+	VMULPS        Z13, Z21, Z13
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000e0, BX
-	ADDQ          $0x0000001c, SI
 	ADDQ          $0x0000001c, DI
 	DECQ          R9
 	JZ            closed
@@ -1626,37 +1613,29 @@ block:
 	VPDPBUSD.BCST 188(BX), Z22, Z20
 	VPDPBUSD.BCST 220(BX), Z22, Z21
 	VCVTPH2PS     -32(DX), Z22
-	VMULPS.BCST   (SI), Z22, Z23
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z23, Z15, Z15
+	VMULPS        Z22, Z15, Z15
 	VADDPS        Z15, Z1, Z1
-	VMULPS.BCST   4(SI), Z22, Z23
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z23, Z16, Z16
+	VMULPS        Z22, Z16, Z16
 	VADDPS        Z16, Z3, Z3
-	VMULPS.BCST   8(SI), Z22, Z23
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z23, Z17, Z17
+	VMULPS        Z22, Z17, Z17
 	VADDPS        Z17, Z5, Z5
-	VMULPS.BCST   12(SI), Z22, Z23
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z23, Z18, Z18
+	VMULPS        Z22, Z18, Z18
 	VADDPS        Z18, Z7, Z7
-	VMULPS.BCST   16(SI), Z22, Z23
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z23, Z19, Z19
+	VMULPS        Z22, Z19, Z19
 	VADDPS        Z19, Z9, Z9
-	VMULPS.BCST   20(SI), Z22, Z23
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z23, Z20, Z20
+	VMULPS        Z22, Z20, Z20
 	VADDPS        Z20, Z11, Z11
-	VMULPS.BCST   24(SI), Z22, Z23
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z23, Z21, Z21
+	VMULPS        Z22, Z21, Z21
 	VADDPS        Z21, Z13, Z13
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x000000e0, BX
-	ADDQ          $0x0000001c, SI
 	ADDQ          $0x0000001c, DI
 	DECQ          R9
 	JNZ           block
@@ -1664,37 +1643,37 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z15
 	VPADDD       Z15, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z13, Z1
+	VMULPS.BCST  24(SP), Z13, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z14, Z14
 	VPADDD       Z1, Z1, Z1
@@ -1722,8 +1701,8 @@ closed:
 	RET
 
 // func MulQ8x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ8x8(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ8x8(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -1758,20 +1737,23 @@ TEXT ·MulQ8x8(SB), NOSPLIT, $0-81
 	VMOVDQU32.Z (DX), K1, Z16
 
 loaded:
-	MOVQ   weights+24(FP), DX
-	MOVQ   quants+32(FP), BX
-	MOVQ   scales+40(FP), SI
-	MOVQ   starts+48(FP), DI
-	ADDQ   $0x20, DX
-	MOVQ   blocks+56(FP), R8
-	VPXORD Z1, Z1, Z1
-	VPXORD Z3, Z3, Z3
-	VPXORD Z5, Z5, Z5
-	VPXORD Z7, Z7, Z7
-	VPXORD Z9, Z9, Z9
-	VPXORD Z11, Z11, Z11
-	VPXORD Z13, Z13, Z13
-	VPXORD Z15, Z15, Z15
+	MOVQ    weights+24(FP), DX
+	MOVQ    quants+32(FP), BX
+	MOVQ    scales+40(FP), SI
+	MOVQ    starts+48(FP), DI
+	ADDQ    $0x20, DX
+	MOVL    $0x000000ff, R8
+	KMOVW   R8, K1
+	VMOVUPS Y0, (SP)
+	MOVQ    blocks+56(FP), R8
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z15, Z15, Z15
 
 leaf:
 	MOVQ          leaf+64(FP), R9
@@ -1804,7 +1786,7 @@ leaf:
 	VPDPBUSD.BCST 160(BX), Z25, Z22
 	VPDPBUSD.BCST 192(BX), Z25, Z23
 	VPDPBUSD.BCST 224(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z25
 	VPADDD        Z25, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -1818,7 +1800,7 @@ leaf:
 	VPDPBUSD.BCST 164(BX), Z25, Z22
 	VPDPBUSD.BCST 196(BX), Z25, Z23
 	VPDPBUSD.BCST 228(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -1832,7 +1814,7 @@ leaf:
 	VPDPBUSD.BCST 168(BX), Z25, Z22
 	VPDPBUSD.BCST 200(BX), Z25, Z23
 	VPDPBUSD.BCST 232(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -1846,7 +1828,7 @@ leaf:
 	VPDPBUSD.BCST 172(BX), Z25, Z22
 	VPDPBUSD.BCST 204(BX), Z25, Z23
 	VPDPBUSD.BCST 236(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -1860,7 +1842,7 @@ leaf:
 	VPDPBUSD.BCST 176(BX), Z25, Z22
 	VPDPBUSD.BCST 208(BX), Z25, Z23
 	VPDPBUSD.BCST 240(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -1874,7 +1856,7 @@ leaf:
 	VPDPBUSD.BCST 180(BX), Z25, Z22
 	VPDPBUSD.BCST 212(BX), Z25, Z23
 	VPDPBUSD.BCST 244(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -1888,7 +1870,7 @@ leaf:
 	VPDPBUSD.BCST 184(BX), Z25, Z22
 	VPDPBUSD.BCST 216(BX), Z25, Z23
 	VPDPBUSD.BCST 248(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z13, Z1
+	VMULPS.BCST   24(SP), Z13, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z14, Z14
 	VPADDD        Z1, Z1, Z1
@@ -1902,39 +1884,34 @@ leaf:
 	VPDPBUSD.BCST 188(BX), Z25, Z22
 	VPDPBUSD.BCST 220(BX), Z25, Z23
 	VPDPBUSD.BCST 252(BX), Z25, Z24
-	VMULPS.BCST   unit+72(FP), Z15, Z1
+	VMULPS.BCST   28(SP), Z15, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z16, Z16
 	VPADDD        Z1, Z1, Z1
 	VPMAXUD       Z1, Z0, Z0
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x20, SI
 	VCVTPH2PS     -32(DX), Z15
-	VMULPS.BCST   (SI), Z15, Z25
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z25, Z17, Z1
-	VMULPS.BCST   4(SI), Z15, Z25
+	VMULPS        Z15, Z17, Z1
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z25, Z18, Z3
-	VMULPS.BCST   8(SI), Z15, Z25
+	VMULPS        Z15, Z18, Z3
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z25, Z19, Z5
-	VMULPS.BCST   12(SI), Z15, Z25
+	VMULPS        Z15, Z19, Z5
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z25, Z20, Z7
-	VMULPS.BCST   16(SI), Z15, Z25
+	VMULPS        Z15, Z20, Z7
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z25, Z21, Z9
-	VMULPS.BCST   20(SI), Z15, Z25
+	VMULPS        Z15, Z21, Z9
 	VCVTDQ2PS     Z22, Z22
-	VMULPS        Z25, Z22, Z11
-	VMULPS.BCST   24(SI), Z15, Z25
+	VMULPS        Z15, Z22, Z11
 	VCVTDQ2PS     Z23, Z23
-	VMULPS        Z25, Z23, Z13
-	VMULPS.BCST   28(SI), Z15, Z25
+	VMULPS        Z15, Z23, Z13
 	VCVTDQ2PS     Z24, Z24
-	VMULPS        Z25, Z24, Z15
+	VMULPS        Z15, Z24, Z15
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
 	ADDQ          $0x00000020, DI
 	DECQ          R9
 	JZ            closed
@@ -2030,41 +2007,32 @@ block:
 	VPDPBUSD.BCST 220(BX), Z25, Z23
 	VPDPBUSD.BCST 252(BX), Z25, Z24
 	VCVTPH2PS     -32(DX), Z25
-	VMULPS.BCST   (SI), Z25, Z26
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z26, Z17, Z17
+	VMULPS        Z25, Z17, Z17
 	VADDPS        Z17, Z1, Z1
-	VMULPS.BCST   4(SI), Z25, Z26
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z26, Z18, Z18
+	VMULPS        Z25, Z18, Z18
 	VADDPS        Z18, Z3, Z3
-	VMULPS.BCST   8(SI), Z25, Z26
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z26, Z19, Z19
+	VMULPS        Z25, Z19, Z19
 	VADDPS        Z19, Z5, Z5
-	VMULPS.BCST   12(SI), Z25, Z26
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z26, Z20, Z20
+	VMULPS        Z25, Z20, Z20
 	VADDPS        Z20, Z7, Z7
-	VMULPS.BCST   16(SI), Z25, Z26
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z26, Z21, Z21
+	VMULPS        Z25, Z21, Z21
 	VADDPS        Z21, Z9, Z9
-	VMULPS.BCST   20(SI), Z25, Z26
 	VCVTDQ2PS     Z22, Z22
-	VMULPS        Z26, Z22, Z22
+	VMULPS        Z25, Z22, Z22
 	VADDPS        Z22, Z11, Z11
-	VMULPS.BCST   24(SI), Z25, Z26
 	VCVTDQ2PS     Z23, Z23
-	VMULPS        Z26, Z23, Z23
+	VMULPS        Z25, Z23, Z23
 	VADDPS        Z23, Z13, Z13
-	VMULPS.BCST   28(SI), Z25, Z26
 	VCVTDQ2PS     Z24, Z24
-	VMULPS        Z26, Z24, Z24
+	VMULPS        Z25, Z24, Z24
 	VADDPS        Z24, Z15, Z15
 	ADDQ          $0x00000220, DX
 	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
 	ADDQ          $0x00000020, DI
 	DECQ          R9
 	JNZ           block
@@ -2072,42 +2040,42 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z17
 	VPADDD       Z17, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z13, Z1
+	VMULPS.BCST  24(SP), Z13, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z14, Z14
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z15, Z1
+	VMULPS.BCST  28(SP), Z15, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z16, Z16
 	VPADDD       Z1, Z1, Z1
@@ -2137,8 +2105,8 @@ closed:
 	RET
 
 // func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV
-TEXT ·MulQ4x1(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV
+TEXT ·MulQ4x1(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -2157,6 +2125,9 @@ loaded:
 	MOVQ            scales+40(FP), BX
 	MOVQ            starts+48(FP), SI
 	ADDQ            $0x20, CX
+	MOVL            $0x00000001, DI
+	KMOVW           DI, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), DI
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z4
 	VPBROADCASTD    nibble<>+0(SB), Z5
@@ -2175,7 +2146,7 @@ leaf:
 	VPSHUFB       Z6, Z4, Z6
 	VPSHUFB       Z7, Z4, Z7
 	VPDPBUSD.BCST (DX), Z6, Z3
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z6
 	VPADDD        Z6, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -2205,13 +2176,15 @@ leaf:
 	VPSHUFB       Z7, Z4, Z7
 	VPDPBUSD.BCST 12(DX), Z6, Z3
 	VPDPBUSD.BCST 28(DX), Z7, Z3
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (BX), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x04, BX
 	VCVTPH2PS     -32(CX), Z1
-	VMULPS.BCST   (BX), Z1, Z1
 	VCVTDQ2PS     Z3, Z3
 	VMULPS        Z1, Z3, Z1
 	ADDQ          $0x00000120, CX
 	ADDQ          $0x00000020, DX
-	ADDQ          $0x00000004, BX
 	ADDQ          $0x00000004, SI
 	DECQ          R8
 	JZ            closed
@@ -2251,13 +2224,11 @@ block:
 	VPDPBUSD.BCST 12(DX), Z6, Z3
 	VPDPBUSD.BCST 28(DX), Z7, Z3
 	VCVTPH2PS     -32(CX), Z6
-	VMULPS.BCST   (BX), Z6, Z6
 	VCVTDQ2PS     Z3, Z3
 	VMULPS        Z6, Z3, Z3
 	VADDPS        Z3, Z1, Z1
 	ADDQ          $0x00000120, CX
 	ADDQ          $0x00000020, DX
-	ADDQ          $0x00000004, BX
 	ADDQ          $0x00000004, SI
 	DECQ          R8
 	JNZ           block
@@ -2265,7 +2236,7 @@ block:
 closed:
 	TESTQ        DI, DI
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z2, Z2
 	VPADDD       Z1, Z1, Z1
@@ -2302,8 +2273,8 @@ DATA nibble<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibble<>(SB), RODATA|NOPTR, $4
 
 // func MulQ4x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x2(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x2(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -2325,6 +2296,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x00000003, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z7
 	VPBROADCASTD    nibble<>+0(SB), Z8
@@ -2351,14 +2325,14 @@ leaf:
 	VPSHUFB       Z10, Z7, Z10
 	VPDPBUSD.BCST (BX), Z9, Z5
 	VPDPBUSD.BCST 32(BX), Z9, Z6
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z9
 	VPADDD        Z9, Z2, Z2
 	VPADDD        Z1, Z1, Z1
 	VPMAXUD       Z1, Z0, Z0
 	VPDPBUSD.BCST 16(BX), Z10, Z5
 	VPDPBUSD.BCST 48(BX), Z10, Z6
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -2393,16 +2367,17 @@ leaf:
 	VPDPBUSD.BCST 44(BX), Z9, Z6
 	VPDPBUSD.BCST 28(BX), Z10, Z5
 	VPDPBUSD.BCST 60(BX), Z10, Z6
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x08, SI
 	VCVTPH2PS     -32(DX), Z3
-	VMULPS.BCST   (SI), Z3, Z9
 	VCVTDQ2PS     Z5, Z5
-	VMULPS        Z9, Z5, Z1
-	VMULPS.BCST   4(SI), Z3, Z9
+	VMULPS        Z3, Z5, Z1
 	VCVTDQ2PS     Z6, Z6
-	VMULPS        Z9, Z6, Z3
+	VMULPS        Z3, Z6, Z3
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000040, BX
-	ADDQ          $0x00000008, SI
 	ADDQ          $0x00000008, DI
 	DECQ          R9
 	JZ            closed
@@ -2456,17 +2431,14 @@ block:
 	VPDPBUSD.BCST 28(BX), Z10, Z5
 	VPDPBUSD.BCST 60(BX), Z10, Z6
 	VCVTPH2PS     -32(DX), Z9
-	VMULPS.BCST   (SI), Z9, Z10
 	VCVTDQ2PS     Z5, Z5
-	VMULPS        Z10, Z5, Z5
+	VMULPS        Z9, Z5, Z5
 	VADDPS        Z5, Z1, Z1
-	VMULPS.BCST   4(SI), Z9, Z10
 	VCVTDQ2PS     Z6, Z6
-	VMULPS        Z10, Z6, Z6
+	VMULPS        Z9, Z6, Z6
 	VADDPS        Z6, Z3, Z3
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000040, BX
-	ADDQ          $0x00000008, SI
 	ADDQ          $0x00000008, DI
 	DECQ          R9
 	JNZ           block
@@ -2474,12 +2446,12 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z5
 	VPADDD       Z5, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
@@ -2497,8 +2469,8 @@ closed:
 	RET
 
 // func MulQ4x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x3(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x3(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -2523,6 +2495,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x00000007, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z10
 	VPBROADCASTD    nibble<>+0(SB), Z11
@@ -2552,7 +2527,7 @@ leaf:
 	VPDPBUSD.BCST (BX), Z12, Z7
 	VPDPBUSD.BCST 32(BX), Z12, Z8
 	VPDPBUSD.BCST 64(BX), Z12, Z9
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z12
 	VPADDD        Z12, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -2560,7 +2535,7 @@ leaf:
 	VPDPBUSD.BCST 16(BX), Z13, Z7
 	VPDPBUSD.BCST 48(BX), Z13, Z8
 	VPDPBUSD.BCST 80(BX), Z13, Z9
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -2574,7 +2549,7 @@ leaf:
 	VPDPBUSD.BCST 4(BX), Z12, Z7
 	VPDPBUSD.BCST 36(BX), Z12, Z8
 	VPDPBUSD.BCST 68(BX), Z12, Z9
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -2606,19 +2581,19 @@ leaf:
 	VPDPBUSD.BCST 28(BX), Z13, Z7
 	VPDPBUSD.BCST 60(BX), Z13, Z8
 	VPDPBUSD.BCST 92(BX), Z13, Z9
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x0c, SI
 	VCVTPH2PS     -32(DX), Z5
-	VMULPS.BCST   (SI), Z5, Z12
 	VCVTDQ2PS     Z7, Z7
-	VMULPS        Z12, Z7, Z1
-	VMULPS.BCST   4(SI), Z5, Z12
+	VMULPS        Z5, Z7, Z1
 	VCVTDQ2PS     Z8, Z8
-	VMULPS        Z12, Z8, Z3
-	VMULPS.BCST   8(SI), Z5, Z12
+	VMULPS        Z5, Z8, Z3
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z12, Z9, Z5
+	VMULPS        Z5, Z9, Z5
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000060, BX
-	ADDQ          $0x0000000c, SI
 	ADDQ          $0x0000000c, DI
 	DECQ          R9
 	JZ            closed
@@ -2681,21 +2656,17 @@ block:
 	VPDPBUSD.BCST 60(BX), Z13, Z8
 	VPDPBUSD.BCST 92(BX), Z13, Z9
 	VCVTPH2PS     -32(DX), Z12
-	VMULPS.BCST   (SI), Z12, Z13
 	VCVTDQ2PS     Z7, Z7
-	VMULPS        Z13, Z7, Z7
+	VMULPS        Z12, Z7, Z7
 	VADDPS        Z7, Z1, Z1
-	VMULPS.BCST   4(SI), Z12, Z13
 	VCVTDQ2PS     Z8, Z8
-	VMULPS        Z13, Z8, Z8
+	VMULPS        Z12, Z8, Z8
 	VADDPS        Z8, Z3, Z3
-	VMULPS.BCST   8(SI), Z12, Z13
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z13, Z9, Z9
+	VMULPS        Z12, Z9, Z9
 	VADDPS        Z9, Z5, Z5
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000060, BX
-	ADDQ          $0x0000000c, SI
 	ADDQ          $0x0000000c, DI
 	DECQ          R9
 	JNZ           block
@@ -2703,17 +2674,17 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z7
 	VPADDD       Z7, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
@@ -2733,8 +2704,8 @@ closed:
 	RET
 
 // func MulQ4x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x4(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x4(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -2762,6 +2733,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x0000000f, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z13
 	VPBROADCASTD    nibble<>+0(SB), Z14
@@ -2794,7 +2768,7 @@ leaf:
 	VPDPBUSD.BCST 32(BX), Z15, Z10
 	VPDPBUSD.BCST 64(BX), Z15, Z11
 	VPDPBUSD.BCST 96(BX), Z15, Z12
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z15
 	VPADDD        Z15, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -2803,7 +2777,7 @@ leaf:
 	VPDPBUSD.BCST 48(BX), Z16, Z10
 	VPDPBUSD.BCST 80(BX), Z16, Z11
 	VPDPBUSD.BCST 112(BX), Z16, Z12
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -2818,7 +2792,7 @@ leaf:
 	VPDPBUSD.BCST 36(BX), Z15, Z10
 	VPDPBUSD.BCST 68(BX), Z15, Z11
 	VPDPBUSD.BCST 100(BX), Z15, Z12
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -2827,7 +2801,7 @@ leaf:
 	VPDPBUSD.BCST 52(BX), Z16, Z10
 	VPDPBUSD.BCST 84(BX), Z16, Z11
 	VPDPBUSD.BCST 116(BX), Z16, Z12
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -2860,22 +2834,21 @@ leaf:
 	VPDPBUSD.BCST 60(BX), Z16, Z10
 	VPDPBUSD.BCST 92(BX), Z16, Z11
 	VPDPBUSD.BCST 124(BX), Z16, Z12
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x10, SI
 	VCVTPH2PS     -32(DX), Z7
-	VMULPS.BCST   (SI), Z7, Z15
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z15, Z9, Z1
-	VMULPS.BCST   4(SI), Z7, Z15
+	VMULPS        Z7, Z9, Z1
 	VCVTDQ2PS     Z10, Z10
-	VMULPS        Z15, Z10, Z3
-	VMULPS.BCST   8(SI), Z7, Z15
+	VMULPS        Z7, Z10, Z3
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z15, Z11, Z5
-	VMULPS.BCST   12(SI), Z7, Z15
+	VMULPS        Z7, Z11, Z5
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z15, Z12, Z7
+	VMULPS        Z7, Z12, Z7
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000080, BX
-	ADDQ          $0x00000010, SI
 	ADDQ          $0x00000010, DI
 	DECQ          R9
 	JZ            closed
@@ -2947,25 +2920,20 @@ block:
 	VPDPBUSD.BCST 92(BX), Z16, Z11
 	VPDPBUSD.BCST 124(BX), Z16, Z12
 	VCVTPH2PS     -32(DX), Z15
-	VMULPS.BCST   (SI), Z15, Z16
 	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z16, Z9, Z9
+	VMULPS        Z15, Z9, Z9
 	VADDPS        Z9, Z1, Z1
-	VMULPS.BCST   4(SI), Z15, Z16
 	VCVTDQ2PS     Z10, Z10
-	VMULPS        Z16, Z10, Z10
+	VMULPS        Z15, Z10, Z10
 	VADDPS        Z10, Z3, Z3
-	VMULPS.BCST   8(SI), Z15, Z16
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z16, Z11, Z11
+	VMULPS        Z15, Z11, Z11
 	VADDPS        Z11, Z5, Z5
-	VMULPS.BCST   12(SI), Z15, Z16
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z16, Z12, Z12
+	VMULPS        Z15, Z12, Z12
 	VADDPS        Z12, Z7, Z7
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000080, BX
-	ADDQ          $0x00000010, SI
 	ADDQ          $0x00000010, DI
 	DECQ          R9
 	JNZ           block
@@ -2973,22 +2941,22 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z9
 	VPADDD       Z9, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
@@ -3010,8 +2978,8 @@ closed:
 	RET
 
 // func MulQ4x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x5(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x5(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -3042,6 +3010,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x0000001f, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z16
 	VPBROADCASTD    nibble<>+0(SB), Z17
@@ -3077,7 +3048,7 @@ leaf:
 	VPDPBUSD.BCST 64(BX), Z18, Z13
 	VPDPBUSD.BCST 96(BX), Z18, Z14
 	VPDPBUSD.BCST 128(BX), Z18, Z15
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z18
 	VPADDD        Z18, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -3087,7 +3058,7 @@ leaf:
 	VPDPBUSD.BCST 80(BX), Z19, Z13
 	VPDPBUSD.BCST 112(BX), Z19, Z14
 	VPDPBUSD.BCST 144(BX), Z19, Z15
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -3103,7 +3074,7 @@ leaf:
 	VPDPBUSD.BCST 68(BX), Z18, Z13
 	VPDPBUSD.BCST 100(BX), Z18, Z14
 	VPDPBUSD.BCST 132(BX), Z18, Z15
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -3113,7 +3084,7 @@ leaf:
 	VPDPBUSD.BCST 84(BX), Z19, Z13
 	VPDPBUSD.BCST 116(BX), Z19, Z14
 	VPDPBUSD.BCST 148(BX), Z19, Z15
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -3129,7 +3100,7 @@ leaf:
 	VPDPBUSD.BCST 72(BX), Z18, Z13
 	VPDPBUSD.BCST 104(BX), Z18, Z14
 	VPDPBUSD.BCST 136(BX), Z18, Z15
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -3155,25 +3126,23 @@ leaf:
 	VPDPBUSD.BCST 92(BX), Z19, Z13
 	VPDPBUSD.BCST 124(BX), Z19, Z14
 	VPDPBUSD.BCST 156(BX), Z19, Z15
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x14, SI
 	VCVTPH2PS     -32(DX), Z9
-	VMULPS.BCST   (SI), Z9, Z18
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z18, Z11, Z1
-	VMULPS.BCST   4(SI), Z9, Z18
+	VMULPS        Z9, Z11, Z1
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z18, Z12, Z3
-	VMULPS.BCST   8(SI), Z9, Z18
+	VMULPS        Z9, Z12, Z3
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z18, Z13, Z5
-	VMULPS.BCST   12(SI), Z9, Z18
+	VMULPS        Z9, Z13, Z5
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z18, Z14, Z7
-	VMULPS.BCST   16(SI), Z9, Z18
+	VMULPS        Z9, Z14, Z7
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z18, Z15, Z9
+	VMULPS        Z9, Z15, Z9
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000a0, BX
-	ADDQ          $0x00000014, SI
 	ADDQ          $0x00000014, DI
 	DECQ          R9
 	JZ            closed
@@ -3254,29 +3223,23 @@ block:
 	VPDPBUSD.BCST 124(BX), Z19, Z14
 	VPDPBUSD.BCST 156(BX), Z19, Z15
 	VCVTPH2PS     -32(DX), Z18
-	VMULPS.BCST   (SI), Z18, Z19
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z19, Z11, Z11
+	VMULPS        Z18, Z11, Z11
 	VADDPS        Z11, Z1, Z1
-	VMULPS.BCST   4(SI), Z18, Z19
 	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z19, Z12, Z12
+	VMULPS        Z18, Z12, Z12
 	VADDPS        Z12, Z3, Z3
-	VMULPS.BCST   8(SI), Z18, Z19
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z19, Z13, Z13
+	VMULPS        Z18, Z13, Z13
 	VADDPS        Z13, Z5, Z5
-	VMULPS.BCST   12(SI), Z18, Z19
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z19, Z14, Z14
+	VMULPS        Z18, Z14, Z14
 	VADDPS        Z14, Z7, Z7
-	VMULPS.BCST   16(SI), Z18, Z19
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z19, Z15, Z15
+	VMULPS        Z18, Z15, Z15
 	VADDPS        Z15, Z9, Z9
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000a0, BX
-	ADDQ          $0x00000014, SI
 	ADDQ          $0x00000014, DI
 	DECQ          R9
 	JNZ           block
@@ -3284,27 +3247,27 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z11
 	VPADDD       Z11, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
@@ -3328,8 +3291,8 @@ closed:
 	RET
 
 // func MulQ4x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x6(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x6(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -3363,6 +3326,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x0000003f, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z19
 	VPBROADCASTD    nibble<>+0(SB), Z20
@@ -3401,7 +3367,7 @@ leaf:
 	VPDPBUSD.BCST 96(BX), Z21, Z16
 	VPDPBUSD.BCST 128(BX), Z21, Z17
 	VPDPBUSD.BCST 160(BX), Z21, Z18
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z21
 	VPADDD        Z21, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -3412,7 +3378,7 @@ leaf:
 	VPDPBUSD.BCST 112(BX), Z22, Z16
 	VPDPBUSD.BCST 144(BX), Z22, Z17
 	VPDPBUSD.BCST 176(BX), Z22, Z18
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -3429,7 +3395,7 @@ leaf:
 	VPDPBUSD.BCST 100(BX), Z21, Z16
 	VPDPBUSD.BCST 132(BX), Z21, Z17
 	VPDPBUSD.BCST 164(BX), Z21, Z18
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -3440,7 +3406,7 @@ leaf:
 	VPDPBUSD.BCST 116(BX), Z22, Z16
 	VPDPBUSD.BCST 148(BX), Z22, Z17
 	VPDPBUSD.BCST 180(BX), Z22, Z18
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -3457,7 +3423,7 @@ leaf:
 	VPDPBUSD.BCST 104(BX), Z21, Z16
 	VPDPBUSD.BCST 136(BX), Z21, Z17
 	VPDPBUSD.BCST 168(BX), Z21, Z18
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -3468,7 +3434,7 @@ leaf:
 	VPDPBUSD.BCST 120(BX), Z22, Z16
 	VPDPBUSD.BCST 152(BX), Z22, Z17
 	VPDPBUSD.BCST 184(BX), Z22, Z18
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -3491,28 +3457,25 @@ leaf:
 	VPDPBUSD.BCST 124(BX), Z22, Z16
 	VPDPBUSD.BCST 156(BX), Z22, Z17
 	VPDPBUSD.BCST 188(BX), Z22, Z18
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x18, SI
 	VCVTPH2PS     -32(DX), Z11
-	VMULPS.BCST   (SI), Z11, Z21
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z21, Z13, Z1
-	VMULPS.BCST   4(SI), Z11, Z21
+	VMULPS        Z11, Z13, Z1
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z21, Z14, Z3
-	VMULPS.BCST   8(SI), Z11, Z21
+	VMULPS        Z11, Z14, Z3
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z21, Z15, Z5
-	VMULPS.BCST   12(SI), Z11, Z21
+	VMULPS        Z11, Z15, Z5
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z21, Z16, Z7
-	VMULPS.BCST   16(SI), Z11, Z21
+	VMULPS        Z11, Z16, Z7
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z21, Z17, Z9
-	VMULPS.BCST   20(SI), Z11, Z21
+	VMULPS        Z11, Z17, Z9
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z21, Z18, Z11
+	VMULPS        Z11, Z18, Z11
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000c0, BX
-	ADDQ          $0x00000018, SI
 	ADDQ          $0x00000018, DI
 	DECQ          R9
 	JZ            closed
@@ -3602,33 +3565,26 @@ block:
 	VPDPBUSD.BCST 156(BX), Z22, Z17
 	VPDPBUSD.BCST 188(BX), Z22, Z18
 	VCVTPH2PS     -32(DX), Z21
-	VMULPS.BCST   (SI), Z21, Z22
 	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z22, Z13, Z13
+	VMULPS        Z21, Z13, Z13
 	VADDPS        Z13, Z1, Z1
-	VMULPS.BCST   4(SI), Z21, Z22
 	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z22, Z14, Z14
+	VMULPS        Z21, Z14, Z14
 	VADDPS        Z14, Z3, Z3
-	VMULPS.BCST   8(SI), Z21, Z22
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z22, Z15, Z15
+	VMULPS        Z21, Z15, Z15
 	VADDPS        Z15, Z5, Z5
-	VMULPS.BCST   12(SI), Z21, Z22
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z22, Z16, Z16
+	VMULPS        Z21, Z16, Z16
 	VADDPS        Z16, Z7, Z7
-	VMULPS.BCST   16(SI), Z21, Z22
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z22, Z17, Z17
+	VMULPS        Z21, Z17, Z17
 	VADDPS        Z17, Z9, Z9
-	VMULPS.BCST   20(SI), Z21, Z22
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z22, Z18, Z18
+	VMULPS        Z21, Z18, Z18
 	VADDPS        Z18, Z11, Z11
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000c0, BX
-	ADDQ          $0x00000018, SI
 	ADDQ          $0x00000018, DI
 	DECQ          R9
 	JNZ           block
@@ -3636,32 +3592,32 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z13
 	VPADDD       Z13, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
@@ -3687,8 +3643,8 @@ closed:
 	RET
 
 // func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x7(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x7(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -3725,6 +3681,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x0000007f, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z22
 	VPBROADCASTD    nibble<>+0(SB), Z23
@@ -3766,7 +3725,7 @@ leaf:
 	VPDPBUSD.BCST 128(BX), Z24, Z19
 	VPDPBUSD.BCST 160(BX), Z24, Z20
 	VPDPBUSD.BCST 192(BX), Z24, Z21
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z24
 	VPADDD        Z24, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -3778,7 +3737,7 @@ leaf:
 	VPDPBUSD.BCST 144(BX), Z25, Z19
 	VPDPBUSD.BCST 176(BX), Z25, Z20
 	VPDPBUSD.BCST 208(BX), Z25, Z21
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -3796,7 +3755,7 @@ leaf:
 	VPDPBUSD.BCST 132(BX), Z24, Z19
 	VPDPBUSD.BCST 164(BX), Z24, Z20
 	VPDPBUSD.BCST 196(BX), Z24, Z21
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -3808,7 +3767,7 @@ leaf:
 	VPDPBUSD.BCST 148(BX), Z25, Z19
 	VPDPBUSD.BCST 180(BX), Z25, Z20
 	VPDPBUSD.BCST 212(BX), Z25, Z21
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -3826,7 +3785,7 @@ leaf:
 	VPDPBUSD.BCST 136(BX), Z24, Z19
 	VPDPBUSD.BCST 168(BX), Z24, Z20
 	VPDPBUSD.BCST 200(BX), Z24, Z21
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -3838,7 +3797,7 @@ leaf:
 	VPDPBUSD.BCST 152(BX), Z25, Z19
 	VPDPBUSD.BCST 184(BX), Z25, Z20
 	VPDPBUSD.BCST 216(BX), Z25, Z21
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -3856,7 +3815,7 @@ leaf:
 	VPDPBUSD.BCST 140(BX), Z24, Z19
 	VPDPBUSD.BCST 172(BX), Z24, Z20
 	VPDPBUSD.BCST 204(BX), Z24, Z21
-	VMULPS.BCST   unit+72(FP), Z13, Z1
+	VMULPS.BCST   24(SP), Z13, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z14, Z14
 	VPADDD        Z1, Z1, Z1
@@ -3868,31 +3827,27 @@ leaf:
 	VPDPBUSD.BCST 156(BX), Z25, Z19
 	VPDPBUSD.BCST 188(BX), Z25, Z20
 	VPDPBUSD.BCST 220(BX), Z25, Z21
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x1c, SI
 	VCVTPH2PS     -32(DX), Z13
-	VMULPS.BCST   (SI), Z13, Z24
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z24, Z15, Z1
-	VMULPS.BCST   4(SI), Z13, Z24
+	VMULPS        Z13, Z15, Z1
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z24, Z16, Z3
-	VMULPS.BCST   8(SI), Z13, Z24
+	VMULPS        Z13, Z16, Z3
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z24, Z17, Z5
-	VMULPS.BCST   12(SI), Z13, Z24
+	VMULPS        Z13, Z17, Z5
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z24, Z18, Z7
-	VMULPS.BCST   16(SI), Z13, Z24
+	VMULPS        Z13, Z18, Z7
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z24, Z19, Z9
-	VMULPS.BCST   20(SI), Z13, Z24
+	VMULPS        Z13, Z19, Z9
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z24, Z20, Z11
-	VMULPS.BCST   24(SI), Z13, Z24
+	VMULPS        Z13, Z20, Z11
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z24, Z21, Z13
+	VMULPS        Z13, Z21, Z13
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000e0, BX
-	ADDQ          $0x0000001c, SI
 	ADDQ          $0x0000001c, DI
 	DECQ          R9
 	JZ            closed
@@ -3991,37 +3946,29 @@ block:
 	VPDPBUSD.BCST 188(BX), Z25, Z20
 	VPDPBUSD.BCST 220(BX), Z25, Z21
 	VCVTPH2PS     -32(DX), Z24
-	VMULPS.BCST   (SI), Z24, Z25
 	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z25, Z15, Z15
+	VMULPS        Z24, Z15, Z15
 	VADDPS        Z15, Z1, Z1
-	VMULPS.BCST   4(SI), Z24, Z25
 	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z25, Z16, Z16
+	VMULPS        Z24, Z16, Z16
 	VADDPS        Z16, Z3, Z3
-	VMULPS.BCST   8(SI), Z24, Z25
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z25, Z17, Z17
+	VMULPS        Z24, Z17, Z17
 	VADDPS        Z17, Z5, Z5
-	VMULPS.BCST   12(SI), Z24, Z25
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z25, Z18, Z18
+	VMULPS        Z24, Z18, Z18
 	VADDPS        Z18, Z7, Z7
-	VMULPS.BCST   16(SI), Z24, Z25
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z25, Z19, Z19
+	VMULPS        Z24, Z19, Z19
 	VADDPS        Z19, Z9, Z9
-	VMULPS.BCST   20(SI), Z24, Z25
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z25, Z20, Z20
+	VMULPS        Z24, Z20, Z20
 	VADDPS        Z20, Z11, Z11
-	VMULPS.BCST   24(SI), Z24, Z25
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z25, Z21, Z21
+	VMULPS        Z24, Z21, Z21
 	VADDPS        Z21, Z13, Z13
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x000000e0, BX
-	ADDQ          $0x0000001c, SI
 	ADDQ          $0x0000001c, DI
 	DECQ          R9
 	JNZ           block
@@ -4029,37 +3976,37 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z15
 	VPADDD       Z15, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z13, Z1
+	VMULPS.BCST  24(SP), Z13, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z14, Z14
 	VPADDD       Z1, Z1, Z1
@@ -4087,8 +4034,8 @@ closed:
 	RET
 
 // func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, CMOV, MMX+
-TEXT ·MulQ4x8(SB), NOSPLIT, $0-81
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
+TEXT ·MulQ4x8(SB), NOSPLIT, $32-81
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
 	MOVQ        out+0(FP), AX
@@ -4128,6 +4075,9 @@ loaded:
 	MOVQ            scales+40(FP), SI
 	MOVQ            starts+48(FP), DI
 	ADDQ            $0x20, DX
+	MOVL            $0x000000ff, R8
+	KMOVW           R8, K1
+	VMOVUPS         Y0, (SP)
 	MOVQ            blocks+56(FP), R8
 	VBROADCASTI32X4 q4Levels<>+0(SB), Z25
 	VPBROADCASTD    nibble<>+0(SB), Z26
@@ -4172,7 +4122,7 @@ leaf:
 	VPDPBUSD.BCST 160(BX), Z27, Z22
 	VPDPBUSD.BCST 192(BX), Z27, Z23
 	VPDPBUSD.BCST 224(BX), Z27, Z24
-	VMULPS.BCST   unit+72(FP), Z1, Z1
+	VMULPS.BCST   (SP), Z1, Z1
 	VCVTPS2DQ     Z1, Z27
 	VPADDD        Z27, Z2, Z2
 	VPADDD        Z1, Z1, Z1
@@ -4185,7 +4135,7 @@ leaf:
 	VPDPBUSD.BCST 176(BX), Z28, Z22
 	VPDPBUSD.BCST 208(BX), Z28, Z23
 	VPDPBUSD.BCST 240(BX), Z28, Z24
-	VMULPS.BCST   unit+72(FP), Z3, Z1
+	VMULPS.BCST   4(SP), Z3, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z4, Z4
 	VPADDD        Z1, Z1, Z1
@@ -4204,7 +4154,7 @@ leaf:
 	VPDPBUSD.BCST 164(BX), Z27, Z22
 	VPDPBUSD.BCST 196(BX), Z27, Z23
 	VPDPBUSD.BCST 228(BX), Z27, Z24
-	VMULPS.BCST   unit+72(FP), Z5, Z1
+	VMULPS.BCST   8(SP), Z5, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z6, Z6
 	VPADDD        Z1, Z1, Z1
@@ -4217,7 +4167,7 @@ leaf:
 	VPDPBUSD.BCST 180(BX), Z28, Z22
 	VPDPBUSD.BCST 212(BX), Z28, Z23
 	VPDPBUSD.BCST 244(BX), Z28, Z24
-	VMULPS.BCST   unit+72(FP), Z7, Z1
+	VMULPS.BCST   12(SP), Z7, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z8, Z8
 	VPADDD        Z1, Z1, Z1
@@ -4236,7 +4186,7 @@ leaf:
 	VPDPBUSD.BCST 168(BX), Z27, Z22
 	VPDPBUSD.BCST 200(BX), Z27, Z23
 	VPDPBUSD.BCST 232(BX), Z27, Z24
-	VMULPS.BCST   unit+72(FP), Z9, Z1
+	VMULPS.BCST   16(SP), Z9, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z10, Z10
 	VPADDD        Z1, Z1, Z1
@@ -4249,7 +4199,7 @@ leaf:
 	VPDPBUSD.BCST 184(BX), Z28, Z22
 	VPDPBUSD.BCST 216(BX), Z28, Z23
 	VPDPBUSD.BCST 248(BX), Z28, Z24
-	VMULPS.BCST   unit+72(FP), Z11, Z1
+	VMULPS.BCST   20(SP), Z11, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z12, Z12
 	VPADDD        Z1, Z1, Z1
@@ -4268,7 +4218,7 @@ leaf:
 	VPDPBUSD.BCST 172(BX), Z27, Z22
 	VPDPBUSD.BCST 204(BX), Z27, Z23
 	VPDPBUSD.BCST 236(BX), Z27, Z24
-	VMULPS.BCST   unit+72(FP), Z13, Z1
+	VMULPS.BCST   24(SP), Z13, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z14, Z14
 	VPADDD        Z1, Z1, Z1
@@ -4281,39 +4231,34 @@ leaf:
 	VPDPBUSD.BCST 188(BX), Z28, Z22
 	VPDPBUSD.BCST 220(BX), Z28, Z23
 	VPDPBUSD.BCST 252(BX), Z28, Z24
-	VMULPS.BCST   unit+72(FP), Z15, Z1
+	VMULPS.BCST   28(SP), Z15, Z1
 	VCVTPS2DQ     Z1, Z3
 	VPADDD        Z3, Z16, Z16
 	VPADDD        Z1, Z1, Z1
 	VPMAXUD       Z1, Z0, Z0
+	VBROADCASTSS  unit+72(FP), Y1
+	VMULPS.Z      (SI), Y1, K1, Y1
+	VMOVUPS       Y1, (SP)
+	ADDQ          $0x20, SI
 	VCVTPH2PS     -32(DX), Z15
-	VMULPS.BCST   (SI), Z15, Z27
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z27, Z17, Z1
-	VMULPS.BCST   4(SI), Z15, Z27
+	VMULPS        Z15, Z17, Z1
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z27, Z18, Z3
-	VMULPS.BCST   8(SI), Z15, Z27
+	VMULPS        Z15, Z18, Z3
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z27, Z19, Z5
-	VMULPS.BCST   12(SI), Z15, Z27
+	VMULPS        Z15, Z19, Z5
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z27, Z20, Z7
-	VMULPS.BCST   16(SI), Z15, Z27
+	VMULPS        Z15, Z20, Z7
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z27, Z21, Z9
-	VMULPS.BCST   20(SI), Z15, Z27
+	VMULPS        Z15, Z21, Z9
 	VCVTDQ2PS     Z22, Z22
-	VMULPS        Z27, Z22, Z11
-	VMULPS.BCST   24(SI), Z15, Z27
+	VMULPS        Z15, Z22, Z11
 	VCVTDQ2PS     Z23, Z23
-	VMULPS        Z27, Z23, Z13
-	VMULPS.BCST   28(SI), Z15, Z27
+	VMULPS        Z15, Z23, Z13
 	VCVTDQ2PS     Z24, Z24
-	VMULPS        Z27, Z24, Z15
+	VMULPS        Z15, Z24, Z15
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
 	ADDQ          $0x00000020, DI
 	DECQ          R9
 	JZ            closed
@@ -4421,41 +4366,32 @@ block:
 	VPDPBUSD.BCST 220(BX), Z28, Z23
 	VPDPBUSD.BCST 252(BX), Z28, Z24
 	VCVTPH2PS     -32(DX), Z27
-	VMULPS.BCST   (SI), Z27, Z28
 	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z28, Z17, Z17
+	VMULPS        Z27, Z17, Z17
 	VADDPS        Z17, Z1, Z1
-	VMULPS.BCST   4(SI), Z27, Z28
 	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z28, Z18, Z18
+	VMULPS        Z27, Z18, Z18
 	VADDPS        Z18, Z3, Z3
-	VMULPS.BCST   8(SI), Z27, Z28
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z28, Z19, Z19
+	VMULPS        Z27, Z19, Z19
 	VADDPS        Z19, Z5, Z5
-	VMULPS.BCST   12(SI), Z27, Z28
 	VCVTDQ2PS     Z20, Z20
-	VMULPS        Z28, Z20, Z20
+	VMULPS        Z27, Z20, Z20
 	VADDPS        Z20, Z7, Z7
-	VMULPS.BCST   16(SI), Z27, Z28
 	VCVTDQ2PS     Z21, Z21
-	VMULPS        Z28, Z21, Z21
+	VMULPS        Z27, Z21, Z21
 	VADDPS        Z21, Z9, Z9
-	VMULPS.BCST   20(SI), Z27, Z28
 	VCVTDQ2PS     Z22, Z22
-	VMULPS        Z28, Z22, Z22
+	VMULPS        Z27, Z22, Z22
 	VADDPS        Z22, Z11, Z11
-	VMULPS.BCST   24(SI), Z27, Z28
 	VCVTDQ2PS     Z23, Z23
-	VMULPS        Z28, Z23, Z23
+	VMULPS        Z27, Z23, Z23
 	VADDPS        Z23, Z13, Z13
-	VMULPS.BCST   28(SI), Z27, Z28
 	VCVTDQ2PS     Z24, Z24
-	VMULPS        Z28, Z24, Z24
+	VMULPS        Z27, Z24, Z24
 	VADDPS        Z24, Z15, Z15
 	ADDQ          $0x00000120, DX
 	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, SI
 	ADDQ          $0x00000020, DI
 	DECQ          R9
 	JNZ           block
@@ -4463,42 +4399,42 @@ block:
 closed:
 	TESTQ        R8, R8
 	JNZ          leaf
-	VMULPS.BCST  unit+72(FP), Z1, Z1
+	VMULPS.BCST  (SP), Z1, Z1
 	VCVTPS2DQ    Z1, Z17
 	VPADDD       Z17, Z2, Z2
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z3, Z1
+	VMULPS.BCST  4(SP), Z3, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z5, Z1
+	VMULPS.BCST  8(SP), Z5, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z6, Z6
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z7, Z1
+	VMULPS.BCST  12(SP), Z7, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z8, Z8
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z9, Z1
+	VMULPS.BCST  16(SP), Z9, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z10, Z10
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z11, Z1
+	VMULPS.BCST  20(SP), Z11, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z12, Z12
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z13, Z1
+	VMULPS.BCST  24(SP), Z13, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z14, Z14
 	VPADDD       Z1, Z1, Z1
 	VPMAXUD      Z1, Z0, Z0
-	VMULPS.BCST  unit+72(FP), Z15, Z1
+	VMULPS.BCST  28(SP), Z15, Z1
 	VCVTPS2DQ    Z1, Z3
 	VPADDD       Z3, Z16, Z16
 	VPADDD       Z1, Z1, Z1

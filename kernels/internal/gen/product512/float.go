@@ -33,6 +33,7 @@ func (f float) generate() {
 	Pragma("noescape")
 
 	l := newLeaves(f.n)
+	l.unit = func(int) Mem { return parameter("unit") }
 	weights := Load(Param("weights"), GP64()).(reg.GPVirtual)
 	x := loadColumns(f.n)
 	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)

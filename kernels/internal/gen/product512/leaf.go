@@ -14,7 +14,7 @@ type leaves struct {
 	worst  reg.VecVirtual   // per row, twice the largest |contribution| so far, as bits: the sign has been shifted out
 	load   reg.OpmaskVirtual
 	store  reg.OpmaskVirtual
-	unit   Mem // 2^Exponent, float32
+	unit   func(column int) Mem // what a leaf's sum is multiplied by, float32
 	limit  Mem // float32
 	out    reg.GPVirtual
 	stride reg.GPVirtual // bytes from one column of out to the next
@@ -28,7 +28,7 @@ func newLeaves(n int) *leaves {
 		l.acc = append(l.acc, ZMM())
 		l.sums = append(l.sums, ZMM())
 	}
-	l.unit, l.limit = parameter("unit"), parameter("limit")
+	l.limit = parameter("limit")
 	KMOVW(parameter("load"), l.load)
 	KMOVW(parameter("store"), l.store)
 	l.out = Load(Param("out"), GP64()).(reg.GPVirtual)
@@ -74,11 +74,11 @@ func (l *leaves) open() {
 	}
 }
 
-// close rounds the leaf's sum in one column and adds it up: c = acc*2^Exponent, to the nearest integer, ties to even. A c out of bounds
+// close rounds the leaf's sum in one column and adds it up: c = acc*unit, to the nearest integer, ties to even. A c out of bounds
 // makes worst too large and sums wrong, which the caller learns in the end.
 func (l *leaves) close(column int) {
 	c, whole := ZMM(), ZMM()
-	VMULPS_BCST(l.unit, l.acc[column], c)
+	VMULPS_BCST(l.unit(column), l.acc[column], c)
 	VCVTPS2DQ(c, whole)
 	VPADDD(whole, l.sums[column], l.sums[column])
 	VPADDD(c, c, c)

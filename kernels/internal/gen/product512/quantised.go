@@ -20,6 +20,9 @@ type quantised struct {
 	prefetchFrom int
 
 	levels, nibble reg.VecVirtual // what loadTable loads
+
+	units   Mem // of the leaf in progress, a float32 for each column
+	columns reg.OpmaskVirtual
 }
 
 // prefetchDistance is how far ahead weights are fetched into the second-level cache, in bytes. On Zen 4, 6 to 32 KB are the same within the
@@ -46,8 +49,11 @@ type cursor struct {
 // generate writes the function:
 //
 //	for each leaf:  acc = 0
-//	  for each of its blocks:  dot = start;  dot += weights * quants;  acc += float32(dot) * (wscale * scale)
-//	  sums += round(acc * unit)
+//	  for each of its blocks:  dot = start;  dot += weights * quants;  acc += float32(dot) * wscale
+//	  sums += round(acc * (scale * unit))
+//
+// unit is a power of two, so acc*(scale*unit) and (acc*scale)*unit differ only where both round to 0, or where at least one is beyond every
+// limit or a NaN, and then so is the other, or it is 0 and the caller is told in vain.
 //
 // The first block of a leaf is a copy of its own. It closes the leaf before, a column after each group of multiplications: in one heap
 // at the end of a leaf, the closings left the multipliers idle for 4 % of the time (Zen 4, leaves of four blocks).
@@ -58,6 +64,7 @@ func (q quantised) generate() {
 
 	l := newLeaves(q.n)
 	c := q.loadCursor()
+	q.startUnits(l)
 	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
 	if q.table {
 		q.loadTable()
@@ -100,6 +107,25 @@ func (q *quantised) loadCursor() *cursor {
 	return c
 }
 
+// startUnits makes room for the units of a leaf, and zeros for the empty leaf before the first.
+func (q *quantised) startUnits(l *leaves) {
+	q.units, q.columns = AllocLocal(32), K()
+	l.unit = func(column int) Mem { return q.units.Offset(4 * column) }
+	mask := GP32()
+	MOVL(U32(1<<q.n-1), mask)
+	KMOVW(mask, q.columns)
+	VMOVUPS(l.worst.AsY(), q.units) // still zero
+}
+
+// nextUnits computes the units of the leaf that begins: scale*2^Exponent of each column.
+func (q *quantised) nextUnits(c *cursor) {
+	units := YMM()
+	VBROADCASTSS(parameter("unit"), units)
+	VMULPS_Z(Mem{Base: c.scales}, units, q.columns, units)
+	VMOVUPS(units, q.units)
+	ADDQ(Imm(uint64(4*q.n)), c.scales)
+}
+
 // block writes the work of one block. For the first of a leaf, it closes the leaf before on the way and starts acc anew; that a sum then
 // begins with its first term instead of +0 can turn it into -0, which rounds to the same integer.
 func (q *quantised) block(c *cursor, l *leaves, first bool) {
@@ -121,10 +147,12 @@ func (q *quantised) block(c *cursor, l *leaves, first bool) {
 		}
 		column++
 	})
-	wscale, scale := ZMM(), ZMM()
-	VCVTPH2PS(Mem{Base: c.weights, Disp: -scaleBytes}, wscale)
+	if first {
+		q.nextUnits(c)
+	}
+	scale := ZMM()
+	VCVTPH2PS(Mem{Base: c.weights, Disp: -scaleBytes}, scale)
 	for i, dot := range c.dots {
-		VMULPS_BCST(Mem{Base: c.scales, Disp: 4 * i}, wscale, scale)
 		VCVTDQ2PS(dot, dot)
 		if first {
 			VMULPS(scale, dot, l.acc[i])
@@ -135,7 +163,6 @@ func (q *quantised) block(c *cursor, l *leaves, first bool) {
 	}
 	ADDQ(U32(scaleBytes+q.quantBytes), c.weights)
 	ADDQ(U32(32*q.n), c.quants)
-	ADDQ(U32(4*q.n), c.scales)
 	ADDQ(U32(4*q.n), c.starts)
 }
 
