@@ -30,7 +30,16 @@ const pieceBlocks = piece / BlockK
 // leadQuantise quantises whole leaves of src into row t from the first block b of a leaf on, the last leaf being shorter where src is, and
 // returns the number of inputs it took.
 func leadQuantise(x *Activations, t, b int, src []float32) int {
-	return 0 // TEMPORARY: the assembly still makes a scale per block
+	n := lead(len(src))
+	blocks, perLeaf, stride := n/BlockK, x.leaf/BlockK, x.tileWidth(t)
+	run := max(pieceBlocks/perLeaf, 1) * perLeaf // whole leaves
+	for i := 0; i < blocks; i += run {
+		m, unit := min(run, blocks-i), x.unit(b+i, t)
+		last := unit + (m-1)*stride
+		quant, sum, start := x.quant[unit:last+1], x.sum[unit:last+1], x.start[unit:last+1]
+		neon.Quantise(&quant[0][0], &x.scale[x.scaleAt((b+i)/perLeaf, t)], &sum[0], &start[0], &src[i*BlockK], m, perLeaf, stride)
+	}
+	return n
 }
 
 // leadStoreGroups stores the groups of kvGroup values of src in KVQ8, and returns their number.

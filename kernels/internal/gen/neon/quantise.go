@@ -33,8 +33,8 @@ func quantConstants(fn *Func) {
 	setBits(fn, qSign, 0x80000000)
 }
 
-// larger32 makes each lane of qAmax the largest magnitude, as bits, of itself and of that lane of V0-V7: a NaN is above all.
-func larger32(fn *Func) {
+// magnitudes raises each lane of qAmax to the largest magnitude, as bits, of that lane of V0-V7: a NaN is above all.
+func magnitudes(fn *Func) {
 	for v := 0; v < 8; v += 2 {
 		a, b := qTemp+v%4, qTemp+v%4+1
 		fn.V(FABS, a, v)
@@ -91,7 +91,7 @@ func quantise(file *File) {
 	fn.I("MOVD R10, R12")
 	fn.Label("largest")
 	fn.LoadQ("R11", 0, run(0, 8)...)
-	larger32(fn)
+	magnitudes(fn)
 	fn.I("ADD $128, R11")
 	fn.I("SUBS $1, R12")
 	fn.I("BNE largest")
@@ -144,7 +144,7 @@ func storeGroups(file *File) {
 	loop(fn, "group", 1, func() {
 		fn.LoadQ("R2", 0, run(0, 8)...)
 		fn.V(MOVZERO, qAmax)
-		larger32(fn)
+		magnitudes(fn)
 		spreadLargest(fn)
 		fn.V(FDIV, qScale, qAmax, qHigh)
 		toHalf(fn, FCVTN, qScale, qScale, qTemp)
