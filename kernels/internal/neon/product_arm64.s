@@ -1126,147 +1126,139 @@ block0:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 32(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e304 // sdot v4.4s, v24.16b, v18.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 32(R9), (F24, F25)
+	FLDPQ 64(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c4 // sdot v4.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e304 // sdot v4.4s, v24.16b, v19.4b[0]
-	FMOVQ 48(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e325 // sdot v5.4s, v25.16b, v18.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c5 // sdot v5.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e325 // sdot v5.4s, v25.16b, v19.4b[0]
-	FMOVQ 64(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4f90e342 // sdot v2.4s, v26.16b, v16.4b[0]
-	WORD $0x4f92e346 // sdot v6.4s, v26.16b, v18.4b[0]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c2 // sdot v2.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c6 // sdot v6.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4f91e342 // sdot v2.4s, v26.16b, v17.4b[0]
 	WORD $0x4f93e346 // sdot v6.4s, v26.16b, v19.4b[0]
-	FMOVQ 80(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4f90e363 // sdot v3.4s, v27.16b, v16.4b[0]
-	WORD $0x4f92e367 // sdot v7.4s, v27.16b, v18.4b[0]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c3 // sdot v3.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c7 // sdot v7.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4f91e363 // sdot v3.4s, v27.16b, v17.4b[0]
 	WORD $0x4f93e367 // sdot v7.4s, v27.16b, v19.4b[0]
-	FMOVQ 96(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 96(R9), (F24, F25)
+	FLDPQ 128(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c4 // sdot v4.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e304 // sdot v4.4s, v24.16b, v19.4b[1]
-	FMOVQ 112(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c5 // sdot v5.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e325 // sdot v5.4s, v25.16b, v19.4b[1]
-	FMOVQ 128(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4fb0e342 // sdot v2.4s, v26.16b, v16.4b[1]
-	WORD $0x4fb2e346 // sdot v6.4s, v26.16b, v18.4b[1]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c2 // sdot v2.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c6 // sdot v6.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4fb1e342 // sdot v2.4s, v26.16b, v17.4b[1]
 	WORD $0x4fb3e346 // sdot v6.4s, v26.16b, v19.4b[1]
-	FMOVQ 144(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4fb0e363 // sdot v3.4s, v27.16b, v16.4b[1]
-	WORD $0x4fb2e367 // sdot v7.4s, v27.16b, v18.4b[1]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c3 // sdot v3.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c7 // sdot v7.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4fb1e363 // sdot v3.4s, v27.16b, v17.4b[1]
 	WORD $0x4fb3e367 // sdot v7.4s, v27.16b, v19.4b[1]
-	FMOVQ 160(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb04 // sdot v4.4s, v24.16b, v18.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 160(R9), (F24, F25)
+	FLDPQ 192(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc4 // sdot v4.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb04 // sdot v4.4s, v24.16b, v19.4b[2]
-	FMOVQ 176(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb25 // sdot v5.4s, v25.16b, v18.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc5 // sdot v5.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb25 // sdot v5.4s, v25.16b, v19.4b[2]
-	FMOVQ 192(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4f90eb42 // sdot v2.4s, v26.16b, v16.4b[2]
-	WORD $0x4f92eb46 // sdot v6.4s, v26.16b, v18.4b[2]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc2 // sdot v2.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc6 // sdot v6.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
 	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
-	FMOVQ 208(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4f90eb63 // sdot v3.4s, v27.16b, v16.4b[2]
-	WORD $0x4f92eb67 // sdot v7.4s, v27.16b, v18.4b[2]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc3 // sdot v3.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc7 // sdot v7.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
 	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
-	FMOVQ 224(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb04 // sdot v4.4s, v24.16b, v18.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 224(R9), (F24, F25)
+	FLDPQ 256(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc4 // sdot v4.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb04 // sdot v4.4s, v24.16b, v19.4b[3]
-	FMOVQ 240(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb25 // sdot v5.4s, v25.16b, v18.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc5 // sdot v5.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb25 // sdot v5.4s, v25.16b, v19.4b[3]
-	FMOVQ 256(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4fb0eb42 // sdot v2.4s, v26.16b, v16.4b[3]
-	WORD $0x4fb2eb46 // sdot v6.4s, v26.16b, v18.4b[3]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc2 // sdot v2.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc6 // sdot v6.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4fb1eb42 // sdot v2.4s, v26.16b, v17.4b[3]
 	WORD $0x4fb3eb46 // sdot v6.4s, v26.16b, v19.4b[3]
-	FMOVQ 272(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4fb0eb63 // sdot v3.4s, v27.16b, v16.4b[3]
-	WORD $0x4fb2eb67 // sdot v7.4s, v27.16b, v18.4b[3]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc3 // sdot v3.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc7 // sdot v7.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4fb1eb63 // sdot v3.4s, v27.16b, v17.4b[3]
 	WORD $0x4fb3eb67 // sdot v7.4s, v27.16b, v19.4b[3]
@@ -1417,105 +1409,101 @@ block0:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 32(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 32(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c2 // sdot v2.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c4 // sdot v4.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c6 // sdot v6.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e302 // sdot v2.4s, v24.16b, v19.4b[0]
 	WORD $0x4f95e304 // sdot v4.4s, v24.16b, v21.4b[0]
 	WORD $0x4f97e306 // sdot v6.4s, v24.16b, v23.4b[0]
-	FMOVQ 48(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e323 // sdot v3.4s, v25.16b, v18.4b[0]
-	WORD $0x4f94e325 // sdot v5.4s, v25.16b, v20.4b[0]
-	WORD $0x4f96e327 // sdot v7.4s, v25.16b, v22.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c3 // sdot v3.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c5 // sdot v5.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c7 // sdot v7.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e323 // sdot v3.4s, v25.16b, v19.4b[0]
 	WORD $0x4f95e325 // sdot v5.4s, v25.16b, v21.4b[0]
 	WORD $0x4f97e327 // sdot v7.4s, v25.16b, v23.4b[0]
-	FMOVQ 96(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 96(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c2 // sdot v2.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c4 // sdot v4.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c6 // sdot v6.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e302 // sdot v2.4s, v24.16b, v19.4b[1]
 	WORD $0x4fb5e304 // sdot v4.4s, v24.16b, v21.4b[1]
 	WORD $0x4fb7e306 // sdot v6.4s, v24.16b, v23.4b[1]
-	FMOVQ 112(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e323 // sdot v3.4s, v25.16b, v18.4b[1]
-	WORD $0x4fb4e325 // sdot v5.4s, v25.16b, v20.4b[1]
-	WORD $0x4fb6e327 // sdot v7.4s, v25.16b, v22.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c3 // sdot v3.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c5 // sdot v5.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c7 // sdot v7.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e323 // sdot v3.4s, v25.16b, v19.4b[1]
 	WORD $0x4fb5e325 // sdot v5.4s, v25.16b, v21.4b[1]
 	WORD $0x4fb7e327 // sdot v7.4s, v25.16b, v23.4b[1]
-	FMOVQ 160(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 160(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc2 // sdot v2.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc4 // sdot v4.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc6 // sdot v6.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb02 // sdot v2.4s, v24.16b, v19.4b[2]
 	WORD $0x4f95eb04 // sdot v4.4s, v24.16b, v21.4b[2]
 	WORD $0x4f97eb06 // sdot v6.4s, v24.16b, v23.4b[2]
-	FMOVQ 176(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb23 // sdot v3.4s, v25.16b, v18.4b[2]
-	WORD $0x4f94eb25 // sdot v5.4s, v25.16b, v20.4b[2]
-	WORD $0x4f96eb27 // sdot v7.4s, v25.16b, v22.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc3 // sdot v3.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc5 // sdot v5.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc7 // sdot v7.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb23 // sdot v3.4s, v25.16b, v19.4b[2]
 	WORD $0x4f95eb25 // sdot v5.4s, v25.16b, v21.4b[2]
 	WORD $0x4f97eb27 // sdot v7.4s, v25.16b, v23.4b[2]
-	FMOVQ 224(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 224(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc2 // sdot v2.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc4 // sdot v4.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc6 // sdot v6.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb02 // sdot v2.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb04 // sdot v4.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb06 // sdot v6.4s, v24.16b, v23.4b[3]
-	FMOVQ 240(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb23 // sdot v3.4s, v25.16b, v18.4b[3]
-	WORD $0x4fb4eb25 // sdot v5.4s, v25.16b, v20.4b[3]
-	WORD $0x4fb6eb27 // sdot v7.4s, v25.16b, v22.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc3 // sdot v3.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc5 // sdot v5.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc7 // sdot v7.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb23 // sdot v3.4s, v25.16b, v19.4b[3]
@@ -1636,105 +1624,101 @@ block1:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 64(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 64(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c2 // sdot v2.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c4 // sdot v4.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c6 // sdot v6.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e302 // sdot v2.4s, v24.16b, v19.4b[0]
 	WORD $0x4f95e304 // sdot v4.4s, v24.16b, v21.4b[0]
 	WORD $0x4f97e306 // sdot v6.4s, v24.16b, v23.4b[0]
-	FMOVQ 80(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e323 // sdot v3.4s, v25.16b, v18.4b[0]
-	WORD $0x4f94e325 // sdot v5.4s, v25.16b, v20.4b[0]
-	WORD $0x4f96e327 // sdot v7.4s, v25.16b, v22.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c3 // sdot v3.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c5 // sdot v5.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c7 // sdot v7.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e323 // sdot v3.4s, v25.16b, v19.4b[0]
 	WORD $0x4f95e325 // sdot v5.4s, v25.16b, v21.4b[0]
 	WORD $0x4f97e327 // sdot v7.4s, v25.16b, v23.4b[0]
-	FMOVQ 128(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 128(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c2 // sdot v2.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c4 // sdot v4.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c6 // sdot v6.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e302 // sdot v2.4s, v24.16b, v19.4b[1]
 	WORD $0x4fb5e304 // sdot v4.4s, v24.16b, v21.4b[1]
 	WORD $0x4fb7e306 // sdot v6.4s, v24.16b, v23.4b[1]
-	FMOVQ 144(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e323 // sdot v3.4s, v25.16b, v18.4b[1]
-	WORD $0x4fb4e325 // sdot v5.4s, v25.16b, v20.4b[1]
-	WORD $0x4fb6e327 // sdot v7.4s, v25.16b, v22.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c3 // sdot v3.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c5 // sdot v5.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c7 // sdot v7.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e323 // sdot v3.4s, v25.16b, v19.4b[1]
 	WORD $0x4fb5e325 // sdot v5.4s, v25.16b, v21.4b[1]
 	WORD $0x4fb7e327 // sdot v7.4s, v25.16b, v23.4b[1]
-	FMOVQ 192(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 192(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc2 // sdot v2.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc4 // sdot v4.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc6 // sdot v6.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb02 // sdot v2.4s, v24.16b, v19.4b[2]
 	WORD $0x4f95eb04 // sdot v4.4s, v24.16b, v21.4b[2]
 	WORD $0x4f97eb06 // sdot v6.4s, v24.16b, v23.4b[2]
-	FMOVQ 208(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb23 // sdot v3.4s, v25.16b, v18.4b[2]
-	WORD $0x4f94eb25 // sdot v5.4s, v25.16b, v20.4b[2]
-	WORD $0x4f96eb27 // sdot v7.4s, v25.16b, v22.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc3 // sdot v3.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc5 // sdot v5.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc7 // sdot v7.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb23 // sdot v3.4s, v25.16b, v19.4b[2]
 	WORD $0x4f95eb25 // sdot v5.4s, v25.16b, v21.4b[2]
 	WORD $0x4f97eb27 // sdot v7.4s, v25.16b, v23.4b[2]
-	FMOVQ 256(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 256(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc2 // sdot v2.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc4 // sdot v4.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc6 // sdot v6.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb02 // sdot v2.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb04 // sdot v4.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb06 // sdot v6.4s, v24.16b, v23.4b[3]
-	FMOVQ 272(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb23 // sdot v3.4s, v25.16b, v18.4b[3]
-	WORD $0x4fb4eb25 // sdot v5.4s, v25.16b, v20.4b[3]
-	WORD $0x4fb6eb27 // sdot v7.4s, v25.16b, v22.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc3 // sdot v3.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc5 // sdot v5.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc7 // sdot v7.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb23 // sdot v3.4s, v25.16b, v19.4b[3]

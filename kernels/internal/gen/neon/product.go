@@ -138,16 +138,13 @@ func (p *product) pass(pass int) {
 		p.V(MOVZERO, v)
 	}
 	p.Label(fmt.Sprintf("block%d", pass))
-	p.loadInputs()
-	switch quants := 32 + pass*p.rows*4; {
-	case p.squares():
-		p.startMatrix()
+	if quants := 32 + pass*p.rows*4; p.squares() {
+		p.loadPairs()
+		p.startSquares()
 		p.matrix(quants)
-	case p.cols == 1:
-		p.startVector()
-		p.vector(quants)
-	default:
-		p.startVector()
+	} else {
+		p.LoadQ("R10", 0, run(inputs, 2*p.cols)...)
+		p.start()
 		p.byElement(quants)
 	}
 	p.scale(pass)
@@ -161,29 +158,9 @@ func (p *product) pass(pass int) {
 	p.round(pass)
 }
 
-// loadInputs loads the quants of the block: two registers a column, or for the matrix instructions four a pair of columns, each
-// with eight k's of the one and eight of the other.
-func (p *product) loadInputs() {
-	if !p.squares() {
-		p.LoadQ("R10", 0, run(inputs, 2*p.cols)...)
-		return
-	}
-	for pair := range p.cols / 2 {
-		p.LoadQ("R10", 64*pair, run(temps, 4)...)
-		x := p.pair(pair, 0)
-		p.V(ZIP1D, x, temps, temps+2)
-		p.V(ZIP2D, x+1, temps, temps+2)
-		p.V(ZIP1D, x+2, temps+1, temps+3)
-		p.V(ZIP2D, x+3, temps+1, temps+3)
-	}
-}
-
-// pair is the register of the k's 8e to 8e+7 of a pair of columns.
-func (p *product) pair(pair, e int) int { return inputs + 4*pair + e }
-
-// startVector sets the dot products of one or more columns to zero, or to what takes 128 out of unsigned weights.
-func (p *product) startVector() {
-	zero := run(dots, 8) // of one column there are two sets, see vector
+// start sets the dot products to zero, or to what takes 128 out of unsigned weights.
+func (p *product) start() {
+	zero := run(dots, 8) // of one column there are two sets
 	if p.unsigned() {
 		p.I("MOVW (R11), R16")
 		for _, v := range zero[:4] {
@@ -196,65 +173,50 @@ func (p *product) startVector() {
 	}
 }
 
-// byElement adds the products of a block to the dot products of two or four columns.
+// byElement adds the products of a block to the dot products.
 func (p *product) byElement(at int) {
-	add := func(w, k int) { // the four rows in register temps+w by the four k's from k on
+	op, groups := SDOTI, 8
+	if p.unsigned() {
+		op = USDOTI
+	}
+	if p.q4 {
+		groups = 4
+	}
+	add := func(set, q, w, k int) { // the four rows in register w by the four k's from k on
 		for c := range p.cols {
-			p.V(SDOTI, p.dot(c, w%p.quads()), temps+w, inputs+2*c+k/16, k/4%4)
+			p.V(op, p.set(set, c, q), w, inputs+2*c+k/16, k/4%4)
 		}
 	}
-	if !p.q4 {
-		for g := range 8 {
-			p.LoadQ("R9", at+64*g, run(temps, p.quads())...)
-			for q := range p.quads() {
-				p.V(EOR, temps+q, temps+q, const0)
-				add(q, 4*g)
-			}
-		}
-		return
-	}
-	for g := range 4 {
+	for g := range groups {
+		p.LoadQ("R9", at+64*g, run(temps, p.quads())...)
 		for q := range p.quads() {
-			p.LoadQ("R9", at+64*g+16*q, spare)
-			p.nibbles(temps+q, spare, false)
-			add(q, 4*g)
-			p.nibbles(temps+q, spare, true)
-			add(q, 16+4*g)
+			w := temps + q
+			if p.q4 {
+				p.nibbles(spare, w, false)
+				add(0, q, spare, 4*g)
+				p.nibbles(w, w, true)
+				add(1, q, w, 16+4*g)
+				continue
+			}
+			if !p.unsigned() {
+				p.V(EOR, w, w, const0)
+			}
+			add(g%2, q, w, 4*g)
+		}
+	}
+	if p.cols == 1 {
+		for q := range 4 {
+			p.V(ADD, dots+q, dots+q, p.set(1, 0, q))
 		}
 	}
 }
 
-// vector adds the products of a block to the dot products of one column, in two sets that are added up: four sums alone
-// would wait for each other.
-func (p *product) vector(at int) {
-	op := SDOTI
-	if p.mm {
-		op = USDOTI // unsigned weights as they are stored
+// set is dot, but for one column: that has two sets of dot products, added up in the end, because four sums alone would wait for each other.
+func (p *product) set(set, c, q int) int {
+	if p.cols == 1 {
+		return dots + 4*set + q
 	}
-	groups := 8
-	if p.q4 {
-		groups = 4
-	}
-	for g := range groups {
-		p.LoadQ("R9", at+64*g, run(temps, 4)...)
-		for q := range 4 {
-			switch w := temps + q; {
-			case p.q4:
-				p.nibbles(spare, w, false)
-				p.V(op, dots+q, spare, inputs, g)
-				p.nibbles(w, w, true)
-				p.V(op, dots+4+q, w, inputs+1, g)
-			default:
-				if !p.mm {
-					p.V(EOR, w, w, const0)
-				}
-				p.V(op, dots+q+g%2*4, w, inputs+g/4, g%4)
-			}
-		}
-	}
-	for q := range 4 {
-		p.V(ADD, dots+q, dots+q, dots+4+q)
-	}
+	return p.dot(c, q)
 }
 
 // nibbles looks up the levels of the low or high nibbles of 16 bytes.
@@ -308,12 +270,17 @@ func (p *product) round(pass int) {
 				p.unpair(acc, c, q)
 			}
 			p.V(FMULI, acc, acc, columns, c)
-			p.V(FMUL, acc, acc, unit)
-			p.V(FABS, dots, acc)
-			p.V(UMAX, top, top, dots)
-			p.V(FCVTNS, acc, acc)
-			p.V(ADD, temps+q, temps+q, acc)
+			addRounded(p.Func, temps+q, acc, unit, dots)
 		}
 		p.StoreQ("R0", at, run(temps, n)...)
 	}
+}
+
+// addRounded adds the sums of a leaf, times 2^Exponent and rounded, to integers, and keeps the largest magnitude in top. It changes acc and temp.
+func addRounded(fn *Func, d, acc, unit, temp int) {
+	fn.V(FMUL, acc, acc, unit)
+	fn.V(FABS, temp, acc)
+	fn.V(UMAX, top, top, temp)
+	fn.V(FCVTNS, acc, acc)
+	fn.V(ADD, d, d, acc)
 }

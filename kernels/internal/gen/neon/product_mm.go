@@ -8,8 +8,22 @@ import . "polynode/kernels/internal/gen/neon/a64"
 // square is the number of a pair of rows of the pass and a pair of columns, among the dot products and among the sums of the leaf.
 func (p *product) square(rows, pair int) int { return pair*p.rows/2 + rows }
 
-// startMatrix sets the dot products to zero, or to what takes 128 out of unsigned weights.
-func (p *product) startMatrix() {
+// loadPairs loads the quants of the block, four registers a pair of columns, each with eight k's of the one and eight of the other.
+func (p *product) loadPairs() {
+	for pair := range p.cols / 2 {
+		p.LoadQ("R10", 64*pair, run(temps, 4)...)
+		for half := range 2 {
+			p.V(ZIP1D, p.pair(pair, 2*half), temps+half, temps+2+half)
+			p.V(ZIP2D, p.pair(pair, 2*half+1), temps+half, temps+2+half)
+		}
+	}
+}
+
+// pair is the register of the k's 8e to 8e+7 of a pair of columns.
+func (p *product) pair(pair, e int) int { return inputs + 4*pair + e }
+
+// startSquares sets the dot products to zero, or to what takes 128 out of unsigned weights.
+func (p *product) startSquares() {
 	if p.q4 {
 		for _, v := range run(dots, p.rows/2*p.cols/2) {
 			p.V(MOVZERO, v)

@@ -13,13 +13,12 @@ type Index uint8
 
 // The encodings of %i.
 const (
-	None    Index = 0 // the instruction has no %i
-	LaneS   Index = 1 // a 32-bit lane of a by-element operand: bits 11 and 21
-	DupS    Index = 2 // a 32-bit lane of DUP
-	DupD    Index = 3 // a 64-bit lane of DUP
-	Left32  Index = 4 // a left shift of 32-bit lanes
-	Right32 Index = 5 // a right shift of 32-bit lanes
-	Right8  Index = 6 // a right shift of 8-bit lanes
+	None   Index = 0 // the instruction has no %i
+	LaneS  Index = 1 // a 32-bit lane of a by-element operand: bits 11 and 21
+	DupS   Index = 2 // a 32-bit lane of DUP
+	DupD   Index = 3 // a 64-bit lane of DUP
+	Left32 Index = 4 // a left shift of 32-bit lanes
+	Right8 Index = 5 // a right shift of 8-bit lanes
 )
 
 // Arithmetic on four float32.
@@ -61,7 +60,6 @@ var (
 	UMAX  = Op{Syntax: "umax v%d.4s, v%n.4s, v%m.4s", Base: 0x6ea06400}
 	UMAXV = Op{Syntax: "umaxv s%d, v%n.4s", Base: 0x6eb0a800}
 	SHL   = Op{Syntax: "shl v%d.4s, v%n.4s, #%i", Base: 0x4f005400, Index: Left32}
-	USHR  = Op{Syntax: "ushr v%d.4s, v%n.4s, #%i", Base: 0x6f000400, Index: Right32}
 	USHR8 = Op{Syntax: "ushr v%d.16b, v%n.16b, #%i", Base: 0x6f000400, Index: Right8}
 	SDOT  = Op{Syntax: "sdot v%d.4s, v%n.16b, v%m.16b", Base: 0x4e809400}
 	SDOTI = Op{Syntax: "sdot v%d.4s, v%n.16b, v%m.4b[%i]", Base: 0x4f80e000, Index: LaneS}
@@ -105,7 +103,7 @@ var (
 var Ops = []Op{
 	FADD, FSUB, FMUL, FDIV, FABS, FNEG, FMULI, FMAXNM, FMINNM, FCMGT, FCMGE, FCMEQ, FCMLT0,
 	SCVTF, FCVTNS, FCVTL, FCVTL2, FCVTN, FCVTN2, SXTL8, SXTL8H, SXTL, SXTL2,
-	ADD, SUB, ADDV, UMAX, UMAXV, SHL, USHR, USHR8, SDOT, SDOTI, USDOTI, SMMLA, USMMLA,
+	ADD, SUB, ADDV, UMAX, UMAXV, SHL, USHR8, SDOT, SDOTI, USDOTI, SMMLA, USMMLA,
 	AND, BIC, ORR, EOR, BIT, BIF,
 	MOV, DUPW, DUP, DUP2D, DUPB, ZIP1, ZIP2, ZIP1D, ZIP2D, UZP1, UZP2, UZP1H, UZP1B, TBL, FADDP, MOVZERO,
 }
