@@ -21,7 +21,10 @@ const (
 func mulTileAVX512(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
 	rows := min(PanelRows, m.Rows-p*PanelRows)
 	_ = out[(n-1)*stride+rows-1]
-	piece := piece512{out: &out[0], stride: stride, store: uint16(1<<rows - 1), leaf: m.Leaf / BlockK, leafRounder: leaf}
+	// Not a literal, which is copied: such a copy has to wait until the rows that the last tile stored have reached the caches.
+	var piece piece512
+	piece.out, piece.stride, piece.store, piece.leaf = &out[0], stride, uint16(1<<rows-1), m.Leaf/BlockK
+	piece.scale, piece.limit = leaf.scale, leaf.limit
 	panel, size, blocks := m.Panel(p), m.Format.BlockBytes(), Blocks(m.K)
 	step := floatCall512
 	if m.Format.Quantised() {
