@@ -129,14 +129,17 @@ func TestActivationsRefuseWrongRanges(t *testing.T) {
 }
 
 func BenchmarkQuantise(b *testing.B) {
-	for _, k := range []int{5120} {
-		b.Run(fmt.Sprintf("t=1/k=%d", k), func(b *testing.B) {
-			rng := newRand(1)
-			x := activations(1, k, 128, func() float32 { return float32(rng.NormFloat64()) })
-			b.SetBytes(int64(4 * k))
-			for b.Loop() {
-				x.Quantise(0, 1)
-			}
-		})
+	for _, tokens := range []int{1, 8} {
+		for _, leaf := range []int{32, 128} {
+			b.Run(fmt.Sprintf("t=%d/k=5120/leaf=%d", tokens, leaf), func(b *testing.B) {
+				const k = 5120
+				rng := newRand(1)
+				x := activations(tokens, k, leaf, func() float32 { return float32(rng.NormFloat64()) })
+				b.SetBytes(int64(4 * tokens * k))
+				for b.Loop() {
+					x.Quantise(0, tokens)
+				}
+			})
+		}
 	}
 }

@@ -12,12 +12,7 @@ func TestTierMultipliesItself(t *testing.T) {
 		if active == Generic {
 			t.Skip("it is the other one")
 		}
-		// TEMPORARY: the tiers whose quantised products still take a scale per block; each takes its name out.
-		waiting := map[Tier]bool{AVX512: true, AVX2: true, NEON: true, I8MM: true}
 		for _, f := range allFormats {
-			if f.Quantised() && waiting[active] {
-				continue
-			}
 			for n := 1; n <= tileT; n++ {
 				for _, k := range []int{100, 5000, 9000} {
 					checkOwnTiles(t, f, n, k)
