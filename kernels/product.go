@@ -33,17 +33,30 @@ func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (
 	}
 	leaf := newLeafRounder(m)
 	panels, columns := blockSizes(m, x)
+	together := panelsTogether(m)
 	for group := p0; group < p1; group += panels {
+		end := min(group+panels, p1)
 		for first := 0; first < x.t; first += columns {
-			for p := group; p < min(group+panels, p1); p++ {
+			for p := group; p < end; p += together {
 				for t := first; t < min(first+columns, x.t); t += tileT {
-					tile := out[t*stride+p*PanelRows:]
-					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t), leaf) {
-						clamped += mulGeneric(tile, stride, m, x, p, t, leaf)
-					}
+					clamped += mulTiles(out[t*stride+p*PanelRows:], stride, m, x, p, min(together, end-p), t, leaf)
 				}
 			}
 		}
+	}
+	return clamped
+}
+
+// mulTiles computes panels [p, p+panels) for up to tileT rows of x from row t on; out starts at the first panel's first row of token t.
+func mulTiles(out []int32, stride int, m *Matrix, x *Activations, p, panels, t int, leaf leafRounder) (clamped int) {
+	if active != Generic && mulTile(out, stride, m, x, p, panels, t, min(tileT, x.t-t), leaf) {
+		return 0
+	}
+	if panels == 1 {
+		return mulGeneric(out, stride, m, x, p, t, leaf)
+	}
+	for i := range panels {
+		clamped += mulTiles(out[i*PanelRows:], stride, m, x, p+i, 1, t, leaf)
 	}
 	return clamped
 }

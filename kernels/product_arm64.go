@@ -9,7 +9,7 @@ import (
 // mulTile computes panel p for n rows of x from row t on, n at most tileT, on the active tier; out starts at the panel's first
 // row of token t. It reports false where it cannot vouch for the result, because a leaf's contribution left ±Limit or is a NaN, or
 // the tier has no such product: the generic tier then computes the tile anew and counts the clamps.
-func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
+func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, panels, t, n int, leaf leafRounder) bool {
 	var sums [tileT][PanelRows]int32
 	limit := math.Float32bits(leaf.limit)
 	panel, size, perLeaf := m.Panel(p), m.Format.BlockBytes(), m.Leaf/BlockK
@@ -132,3 +132,6 @@ func (j *neonJob) mulBF16(sums [][PanelRows]int32, x *[BlockK]float32, stride in
 	}
 	return neon.BF16Dot1(&sums[0][0], j.weights, &x[0], stride, j.blocks, j.perLeaf, j.unit)
 }
+
+// panelsTogether is how many panels of m one call of mulTile may take.
+func panelsTogether(m *Matrix) int { return 1 }

@@ -7,21 +7,21 @@ func (p *piece512) mulQ8(x *Activations, unit, leaf, n int) bool {
 	q, scale, start := &x.quant[unit], &x.scale[leaf], &x.start[unit]
 	switch n {
 	case 1:
-		return avx512.MulQ8x1(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x1(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 2:
-		return avx512.MulQ8x2(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x2(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 3:
-		return avx512.MulQ8x3(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x3(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 4:
-		return avx512.MulQ8x4(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x4(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 5:
-		return avx512.MulQ8x5(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x5(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 6:
-		return avx512.MulQ8x6(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x6(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 7:
-		return avx512.MulQ8x7(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x7(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 8:
-		return avx512.MulQ8x8(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ8x8(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	}
 	return false
 }
@@ -31,21 +31,21 @@ func (p *piece512) mulQ4(x *Activations, unit, leaf, n int) bool {
 	q, scale, start := &x.quant[unit], &x.scale[leaf], &x.start[unit]
 	switch n {
 	case 1:
-		return avx512.MulQ4x1(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x1(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 2:
-		return avx512.MulQ4x2(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x2(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 3:
-		return avx512.MulQ4x3(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x3(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 4:
-		return avx512.MulQ4x4(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x4(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 5:
-		return avx512.MulQ4x5(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x5(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 6:
-		return avx512.MulQ4x6(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x6(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 7:
-		return avx512.MulQ4x7(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x7(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	case 8:
-		return avx512.MulQ4x8(p.out, p.stride, p.load, p.store, p.weights, q, scale, start, p.blocks, p.leaf, p.scale, p.limit)
+		return avx512.MulQ4x8(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
 	}
 	return false
 }

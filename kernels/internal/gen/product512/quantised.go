@@ -36,8 +36,8 @@ const scaleBytes = 32
 // block on to the dot products of every column.
 type multiplier func(weights reg.VecVirtual, k int)
 
-const signature = "(out *int32, stride int, load, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, " +
-	"blocks, leaf int, unit, limit float32) bool"
+const signature = "(out *int32, stride int, load, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, " +
+	"panels, blocks, leaf int, unit, limit float32) bool"
 
 // cursor is where in a tile a function is.
 type cursor struct {
@@ -48,7 +48,7 @@ type cursor struct {
 
 // generate writes the function:
 //
-//	for each leaf:  acc = 0
+//	for each panel, for each leaf:  acc = 0
 //	  for each of its blocks:  dot = start;  dot += weights * quants;  acc += float32(dot) * wscale
 //	  sums += round(acc * (scale * unit))
 //
@@ -63,12 +63,18 @@ func (q quantised) generate() {
 	Pragma("noescape")
 
 	l := newLeaves(q.n)
-	c := q.loadCursor()
-	q.startUnits(l)
-	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
+	c := q.newCursor()
+	q.makeUnits(l)
+	panels := Load(Param("panels"), GP64()).(reg.GPVirtual)
 	if q.table {
 		q.loadTable()
 	}
+
+	Label("panel")
+	l.start()
+	c.loadColumns()
+	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
+	q.clearUnits()
 	l.open()
 
 	Label("leaf")
@@ -89,17 +95,17 @@ func (q quantised) generate() {
 	TESTQ(left, left)
 	JNZ(LabelRef("leaf"))
 	l.closeAll()
+	l.write()
+	ADDQ(parameter("skip"), c.weights)
+	ADDQ(Imm(4*16), l.out)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
 	l.end()
 }
 
-// loadCursor loads the parameters weights, quants, scales and starts.
-func (q *quantised) loadCursor() *cursor {
-	c := &cursor{
-		weights: Load(Param("weights"), GP64()).(reg.GPVirtual),
-		quants:  Load(Param("quants"), GP64()).(reg.GPVirtual),
-		scales:  Load(Param("scales"), GP64()).(reg.GPVirtual),
-		starts:  Load(Param("starts"), GP64()).(reg.GPVirtual),
-	}
+// newCursor loads the parameter weights.
+func (q *quantised) newCursor() *cursor {
+	c := &cursor{weights: Load(Param("weights"), GP64()).(reg.GPVirtual), quants: GP64(), scales: GP64(), starts: GP64()}
 	ADDQ(Imm(scaleBytes), c.weights)
 	for range q.n {
 		c.dots = append(c.dots, ZMM())
@@ -107,14 +113,27 @@ func (q *quantised) loadCursor() *cursor {
 	return c
 }
 
-// startUnits makes room for the units of a leaf, and zeros for the empty leaf before the first.
-func (q *quantised) startUnits(l *leaves) {
+// loadColumns loads the parameters quants, scales and starts, which are the same for every panel.
+func (c *cursor) loadColumns() {
+	Load(Param("quants"), c.quants)
+	Load(Param("scales"), c.scales)
+	Load(Param("starts"), c.starts)
+}
+
+// makeUnits makes room for the units of a leaf.
+func (q *quantised) makeUnits(l *leaves) {
 	q.units, q.columns = AllocLocal(32), K()
 	l.unit = func(column int) Mem { return q.units.Offset(4 * column) }
 	mask := GP32()
 	MOVL(U32(1<<q.n-1), mask)
 	KMOVW(mask, q.columns)
-	VMOVUPS(l.worst.AsY(), q.units) // still zero
+}
+
+// clearUnits sets the units of the empty leaf before the first.
+func (q *quantised) clearUnits() {
+	zero := YMM()
+	VPXORD(zero, zero, zero)
+	VMOVUPS(zero, q.units)
 }
 
 // nextUnits computes the units of the leaf that begins: scale*2^Exponent of each column.
