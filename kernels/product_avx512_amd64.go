@@ -1,5 +1,11 @@
 package kernels
 
+import "github.com/klauspost/cpuid/v2"
+
+// vbmi512 says whether the processor has AVX512_VBMI, with which levels of Q4 are looked up in fewer instructions. Of those with VNNI the
+// oldest have not (Cascade Lake).
+var vbmi512 = cpuid.CPU.Supports(cpuid.AVX512VBMI)
+
 // piece512 is a run of blocks of a tile for one call into package avx512, whose comment explains the fields.
 type piece512 struct {
 	out          *int32
@@ -58,7 +64,11 @@ func (p *piece512) mul(out []int32, m *Matrix, x *Activations, panel, t, n int) 
 		case Q8:
 			ok = p.mulQ8(x, x.unit(b, t), x.scaleAt(b/p.leaf, t), n)
 		case Q4:
-			ok = p.mulQ4(x, x.unit(b, t), x.scaleAt(b/p.leaf, t), n)
+			if vbmi512 {
+				ok = p.mulQ4VBMI(x, x.unit(b, t), x.scaleAt(b/p.leaf, t), n)
+			} else {
+				ok = p.mulQ4(x, x.unit(b, t), x.scaleAt(b/p.leaf, t), n)
+			}
 		case BF16:
 			ok = p.mulBF16(x.block(t, b), x.blocks*BlockK, n)
 		case F32:

@@ -50,6 +50,30 @@ func (p *piece512) mulQ4(x *Activations, unit, leaf, n int) bool {
 	return false
 }
 
+// mulQ4VBMI is mulQ4 for processors with AVX512_VBMI.
+func (p *piece512) mulQ4VBMI(x *Activations, unit, leaf, n int) bool {
+	q, scale, start := &x.quant[unit], &x.scale[leaf], &x.start[unit]
+	switch n {
+	case 1:
+		return avx512.MulQ4VBMIx1(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 2:
+		return avx512.MulQ4VBMIx2(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 3:
+		return avx512.MulQ4VBMIx3(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 4:
+		return avx512.MulQ4VBMIx4(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 5:
+		return avx512.MulQ4VBMIx5(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 6:
+		return avx512.MulQ4VBMIx6(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 7:
+		return avx512.MulQ4VBMIx7(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	case 8:
+		return avx512.MulQ4VBMIx8(p.out, p.stride, p.load, p.store, p.weights, p.skip, q, scale, start, p.panels, p.blocks, p.leaf, p.scale, p.limit)
+	}
+	return false
+}
+
 // mulBF16 multiplies by n columns, which begin at x and are pitch apart.
 func (p *piece512) mulBF16(x *[BlockK]float32, pitch, n int) bool {
 	switch n {

@@ -18,6 +18,8 @@
 //	blocks, leaf   the number of blocks, at least 1, and how many make a leaf
 //	unit, limit    2^Exponent, and the limit of a contribution
 //
+// MulQ4VBMIx3 and its kin are MulQ4x3 and its kin for processors that have AVX512_VBMI too.
+//
 // The result is false if a contribution in a stored row left ±limit or is a NaN; out is then to be computed anew.
 package avx512
 

@@ -82,6 +82,46 @@ func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, s
 //go:noescape
 func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
+// MulQ4VBMIx1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
+//
+//go:noescape
+func MulQ4VBMIx1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx2 is MulQ4VBMIx1 for 2 columns.
+//
+//go:noescape
+func MulQ4VBMIx2(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx3 is MulQ4VBMIx1 for 3 columns.
+//
+//go:noescape
+func MulQ4VBMIx3(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx4 is MulQ4VBMIx1 for 4 columns.
+//
+//go:noescape
+func MulQ4VBMIx4(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx5 is MulQ4VBMIx1 for 5 columns.
+//
+//go:noescape
+func MulQ4VBMIx5(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx6 is MulQ4VBMIx1 for 6 columns.
+//
+//go:noescape
+func MulQ4VBMIx6(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx7 is MulQ4VBMIx1 for 7 columns.
+//
+//go:noescape
+func MulQ4VBMIx7(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx8 is MulQ4VBMIx1 for 8 columns.
+//
+//go:noescape
+func MulQ4VBMIx8(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
 // MulBF16x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //
 //go:noescape

@@ -13,6 +13,7 @@ type quantised struct {
 	unpack     func(q *quantised, quants reg.GPVirtual, multiply multiplier)
 	quantBytes int  // of a block
 	table      bool // unpack needs loadTable
+	masks      bool // and the mask of a nibble
 
 	// prefetchFrom is the number of columns from which a tile fetches weights ahead. Where few columns wait for memory all the time the
 	// processor's own prefetcher does better; with more of them it does not run far enough ahead and stops at the end of each page. A
@@ -206,7 +207,7 @@ var levels = [16]int8{-63, -49, -39, -30, -22, -16, -10, -4, 1, 6, 11, 17, 23, 3
 // loadTable loads what unpackQ4 needs: the levels plus 128 for VPSHUFB, in every 128 bits, and the mask of a nibble.
 func (q *quantised) loadTable() {
 	name := "q4Levels"
-	if q.n == 1 {
+	if q.name == "MulQ4x1" {
 		GLOBL(name, RODATA|NOPTR)
 		for i, level := range levels {
 			DATA(i, U8(int(level)+128))
@@ -214,9 +215,12 @@ func (q *quantised) loadTable() {
 		GLOBL("nibble", RODATA|NOPTR)
 		DATA(0, U32(0x0f0f0f0f))
 	}
-	q.levels, q.nibble = ZMM(), ZMM()
+	q.levels = ZMM()
 	VBROADCASTI32X4(NewDataAddr(Symbol{Name: name, Static: true}, 0), q.levels)
-	VPBROADCASTD(NewDataAddr(Symbol{Name: "nibble", Static: true}, 0), q.nibble)
+	if q.masks {
+		q.nibble = ZMM()
+		VPBROADCASTD(NewDataAddr(Symbol{Name: "nibble", Static: true}, 0), q.nibble)
+	}
 }
 
 // unpackQ4 looks the nibbles up: byte j of group g is k = 4g+j in its low and k = 16+4g+j in its high nibble.
@@ -229,6 +233,20 @@ func unpackQ4(q *quantised, quants reg.GPVirtual, multiply multiplier) {
 		VPANDD(q.nibble, high, high)
 		VPSHUFB(low, q.levels, low)
 		VPSHUFB(high, q.levels, high)
+		multiply(low, 4*g)
+		multiply(high, 16+4*g)
+	}
+}
+
+// unpackQ4VBMI is unpackQ4 with VPERMB, which looks only at the lower six bits of a byte: the table is the same four times, so the two bits of
+// the other nibble do not matter and nothing has to be masked.
+func unpackQ4VBMI(q *quantised, quants reg.GPVirtual, multiply multiplier) {
+	low, high := ZMM(), ZMM()
+	for g := range 4 {
+		VMOVDQU32(Mem{Base: quants, Disp: 64 * g}, low)
+		VPSRLW(Imm(4), low, high)
+		VPERMB(q.levels, low, low)
+		VPERMB(q.levels, high, high)
 		multiply(low, 4*g)
 		multiply(high, 16+4*g)
 	}
