@@ -83,6 +83,25 @@ func TestProductOfManyBlocks(t *testing.T) {
 	}
 }
 
+// Panels that do not follow each other, because columns lie between them that belong to other ranks.
+func TestProductOfColumns(t *testing.T) {
+	forEachTier(t, func(t *testing.T) {
+		for _, f := range allFormats {
+			rng := newRand(uint64(f))
+			whole := randomMatrix(t, rng, f, 83, 500, 64, 12, true)
+			for _, cut := range [][2]int{{0, 128}, {128, 320}, {320, 500}} {
+				m, err := whole.SliceK(cut[0], cut[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, tokens := range []int{1, 3, 8} {
+					checkProduct(t, &m, activations(tokens, m.K, 64, func() float32 { return float32(rng.NormFloat64()) }), 0)
+				}
+			}
+		}
+	})
+}
+
 // Weights at any address.
 func TestProductOfUnalignedWeights(t *testing.T) {
 	forEachTier(t, func(t *testing.T) {
