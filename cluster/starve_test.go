@@ -51,7 +51,7 @@ func newProduct(t *testing.T) *product {
 		t.Fatal(err)
 	}
 	p := &product{matrix: m, out: make([]int32, rows)}
-	p.x.Reset(1, k)
+	p.x.Reset(1, k, m.Leaf)
 	for i := range p.x.Row(0) {
 		p.x.Row(0)[i] = float32(i%13) - 6
 	}

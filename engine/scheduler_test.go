@@ -351,7 +351,7 @@ func TestWorkloads(t *testing.T) {
 		preempted += int(bench.counts.preemptions)
 		reused += int(bench.counts.cachedTokens)
 	})
-	if !t.Failed() && (preempted == 0 || copied == 0 || reused == 0 || searched == 0) {
+	if !t.Failed() && !testing.Short() && (preempted == 0 || copied == 0 || reused == 0 || searched == 0) {
 		t.Errorf("%d preemptions, %d copies, %d tokens from the cache, %d searches: the workloads show too little",
 			preempted, copied, reused, searched)
 	}

@@ -6,21 +6,27 @@ import (
 )
 
 // Activations is the right-hand side of a product: T rows of K inputs, one row per token. It holds them as
-// float32 and, once Quantise has run, as int8 in blocks of BlockK with one scale each. The zero value is empty
-// and ready for Reset; buffers only grow, so a warm one allocates nothing.
+// float32 and, once Quantise has run, as int8 in blocks of BlockK, with one scale for each leaf: the unit of the products' sums
+// (Matrix.Leaf). The zero value is empty and ready for Reset; buffers only grow, so a warm one allocates nothing.
 //
 // Different goroutines may fill and quantise different rows at once; a product reads all of them.
 type Activations struct {
-	t, k, blocks int
+	t, k         int
+	leaf         int // inputs of a leaf, a multiple of BlockK
+	blocks       int // of a row
+	leaves       int // of a row, the last of which may be shorter
+	fusedColumns int // see fused.go; whole leaves
 
 	rows []float32 // (t, blocks*BlockK), zero behind K
 
 	// Per row and block, at index unit(b, t): tiles of tileT rows one after another, the last one with what rows are left, and
 	// inside a tile (blocks, rows of the tile), so that a product with one tile reads each of these from front to back.
 	quant [][BlockK]int8
-	scale []float32
 	sum   []int32 // of the block's quants
 	start []int32 // -128*sum, which takes the 128 out of a dot product with weights stored as w+128
+
+	// Per row and leaf, at index scaleAt(l, t): inside a tile (leaves, rows of the tile).
+	scale []float32
 }
 
 // tileT is the number of rows of x that are multiplied together: a block's weights are unpacked once for all of them.
@@ -35,17 +41,25 @@ func (x *Activations) unit(b, t int) int {
 	return t&^(tileT-1)*x.blocks + b*x.tileWidth(t) + t&(tileT-1)
 }
 
-// Reset makes room for t rows of k inputs. The rows' content is undefined until it is written; what pads K to a
-// multiple of BlockK is zero.
-func (x *Activations) Reset(t, k int) {
-	if t < 0 || k < 1 {
-		panic(fmt.Sprintf("kernels: reset activations to (%d, %d)", t, k))
+// scaleAt is the index of the scale of leaf l of row t. From one leaf of a row to the next it grows by tileWidth(t), from one row of a
+// tile to the next by one.
+func (x *Activations) scaleAt(l, t int) int {
+	return t&^(tileT-1)*x.leaves + l*x.tileWidth(t) + t&(tileT-1)
+}
+
+// Reset makes room for t rows of k inputs in leaves of so many, a multiple of BlockK. The rows' content is undefined until it is
+// written; what pads K to a multiple of BlockK is zero.
+func (x *Activations) Reset(t, k, leaf int) {
+	if t < 0 || k < 1 || leaf < BlockK || leaf%BlockK != 0 {
+		panic(fmt.Sprintf("kernels: reset activations to (%d, %d) with leaf %d", t, k, leaf))
 	}
-	x.t, x.k, x.blocks = t, k, Blocks(k)
+	x.t, x.k, x.leaf = t, k, leaf
+	x.blocks, x.leaves = Blocks(k), (k+leaf-1)/leaf
+	x.fusedColumns = max(fusedColumns/leaf, 1) * leaf
 	units := x.blocks * t
 	x.rows = grow(x.rows, units*BlockK)
 	x.quant = grow(x.quant, units)
-	x.scale = grow(x.scale, units)
+	x.scale = grow(x.scale, x.leaves*t)
 	x.sum = grow(x.sum, units)
 	x.start = grow(x.start, units)
 	if padded := x.blocks * BlockK; padded > k {
@@ -76,7 +90,7 @@ func (x *Activations) Row(t int) []float32 {
 	return x.rows[at : at+x.k : at+x.k]
 }
 
-// Quantise makes the int8 form of rows [lo, hi). Per block of BlockK inputs, in float32:
+// Quantise makes the int8 form of rows [lo, hi). Per leaf, in float32:
 //
 //	amax  = the largest |x|; NaN if any x is NaN
 //	scale = amax / 127
@@ -95,11 +109,25 @@ func (x *Activations) Quantise(lo, hi int) {
 	}
 }
 
-// quantise makes the int8 form of row t from block b on, of whole blocks of inputs.
+// quantise makes the int8 form of row t from the first block b of a leaf on, of whole blocks of inputs: whole leaves, except that the row
+// may end.
 func (x *Activations) quantise(t, b int, inputs []float32) {
-	for i := leadQuantise(x, t, b, inputs); i < len(inputs)/BlockK; i++ {
-		unit := x.unit(b+i, t)
-		x.scale[unit], x.sum[unit] = quantiseBlock(&x.quant[unit], (*[BlockK]float32)(inputs[i*BlockK:]))
+	for i := leadQuantise(x, t, b, inputs); i < len(inputs); i += x.leaf {
+		x.quantiseLeaf(t, b+i/BlockK, inputs[i:min(i+x.leaf, len(inputs))])
+	}
+}
+
+// quantiseLeaf is quantise for one leaf.
+func (x *Activations) quantiseLeaf(t, b int, inputs []float32) {
+	amax := maxAbs(inputs)
+	inv := 127 / amax
+	if !(inv <= math.MaxFloat32) {
+		inv = 0
+	}
+	x.scale[x.scaleAt(b*BlockK/x.leaf, t)] = amax / 127
+	for i := 0; i < len(inputs); i += BlockK {
+		unit := x.unit(b+i/BlockK, t)
+		x.sum[unit] = quantiseBlock(&x.quant[unit], (*[BlockK]float32)(inputs[i:]), inv)
 		x.start[unit] = -128 * x.sum[unit]
 	}
 }
@@ -109,17 +137,12 @@ func (x *Activations) block(t, b int) *[BlockK]float32 {
 	return (*[BlockK]float32)(x.rows[(t*x.blocks+b)*BlockK:])
 }
 
-// quantiseBlock writes the quants of one block and returns its scale and the sum of the quants.
-func quantiseBlock(dst *[BlockK]int8, src *[BlockK]float32) (scale float32, sum int32) {
-	amax := maxAbs(src[:])
-	inv := 127 / amax
-	if !(inv <= math.MaxFloat32) {
-		inv = 0
-	}
+// quantiseBlock writes the quants of one block, whose leaf has the inverse scale inv, and returns their sum.
+func quantiseBlock(dst *[BlockK]int8, src *[BlockK]float32, inv float32) (sum int32) {
 	for i, v := range src {
 		q := roundQuant(float32(v * inv))
 		dst[i] = int8(q)
 		sum += q
 	}
-	return amax / 127, sum
+	return sum
 }

@@ -11,17 +11,18 @@ func TestQuantiseIsTheSpecification(t *testing.T) {
 		rng := newRand(5)
 		for _, k := range []int{1, 31, 32, 33, 64, 100, 256} {
 			for _, tokens := range []int{1, 2, 5} {
-				x := activations(tokens, k, func() float32 { return hostile(rng) })
+				leaf := BlockK * (1 + rng.IntN(4))
+				x := activations(tokens, k, leaf, nowAndThen(rng))
 				for r := range tokens {
-					want := specQuantise(x.Row(r))
+					want := specQuantise(x.Row(r), leaf)
 					for i, q := range want.q {
 						if got := x.quant[x.unit(i/BlockK, r)][i%BlockK]; int(got) != q {
-							t.Fatalf("(%d, %d) row %d: q[%d] of %g is %d, want %d", tokens, k, r, i, x.Row(r)[i], got, q)
+							t.Fatalf("(%d, %d) leaf %d row %d: q[%d] of %g is %d, want %d", tokens, k, leaf, r, i, x.Row(r)[i], got, q)
 						}
 					}
-					for b, scale := range want.scale {
-						if got := x.scale[b*tokens+r]; !sameBits(got, scale) {
-							t.Fatalf("(%d, %d) row %d: scale %d is %g, want %g", tokens, k, r, b, got, scale)
+					for l, scale := range want.scale {
+						if got := x.scale[l*tokens+r]; !sameBits(got, scale) {
+							t.Fatalf("(%d, %d) leaf %d row %d: scale %d is %g, want %g", tokens, k, leaf, r, l, got, scale)
 						}
 					}
 				}
@@ -38,7 +39,7 @@ func TestQuantiseTies(t *testing.T) {
 		row[i+1] = v
 	}
 	i := 0
-	x := activations(1, BlockK, func() float32 { i++; return row[i-1] })
+	x := activations(1, BlockK, BlockK, func() float32 { i++; return row[i-1] })
 	for i, q := range want {
 		if got := x.quant[0][i]; got != q {
 			t.Errorf("%g becomes %d, want %d", row[i], got, q)
@@ -65,7 +66,7 @@ func TestQuantiseSpecialBlocks(t *testing.T) {
 		{most, 1, most / 127, 127, 0},
 	} {
 		first := true
-		x := activations(1, BlockK, func() float32 {
+		x := activations(1, BlockK, BlockK, func() float32 {
 			if first {
 				first = false
 				return c.first
@@ -85,7 +86,7 @@ func TestResetLeavesNothingBehind(t *testing.T) {
 	x := new(Activations)
 	for range 50 {
 		tokens, k := 1+rng.IntN(6), 1+rng.IntN(200)
-		x.Reset(tokens, k)
+		x.Reset(tokens, k, 32)
 		if x.T() != tokens || x.K() != k {
 			t.Fatalf("reset to (%d, %d) is (%d, %d)", tokens, k, x.T(), x.K())
 		}
@@ -107,10 +108,12 @@ func TestResetLeavesNothingBehind(t *testing.T) {
 }
 
 func TestActivationsRefuseWrongRanges(t *testing.T) {
-	x := activations(2, 10, func() float32 { return 1 })
+	x := activations(2, 10, 32, func() float32 { return 1 })
 	for name, call := range map[string]func(){
-		"reset":    func() { x.Reset(-1, 3) },
-		"no k":     func() { x.Reset(1, 0) },
+		"reset":    func() { x.Reset(-1, 3, 32) },
+		"no k":     func() { x.Reset(1, 0, 32) },
+		"no leaf":  func() { x.Reset(1, 3, 0) },
+		"leaf":     func() { x.Reset(1, 3, 48) },
 		"quantise": func() { x.Quantise(0, 3) },
 		"order":    func() { x.Quantise(2, 1) },
 	} {
@@ -126,14 +129,17 @@ func TestActivationsRefuseWrongRanges(t *testing.T) {
 }
 
 func BenchmarkQuantise(b *testing.B) {
-	for _, k := range []int{5120} {
-		b.Run(fmt.Sprintf("t=1/k=%d", k), func(b *testing.B) {
-			rng := newRand(1)
-			x := activations(1, k, func() float32 { return float32(rng.NormFloat64()) })
-			b.SetBytes(int64(4 * k))
-			for b.Loop() {
-				x.Quantise(0, 1)
-			}
-		})
+	for _, tokens := range []int{1, 8} {
+		for _, leaf := range []int{32, 128} {
+			b.Run(fmt.Sprintf("t=%d/k=5120/leaf=%d", tokens, leaf), func(b *testing.B) {
+				const k = 5120
+				rng := newRand(1)
+				x := activations(tokens, k, leaf, func() float32 { return float32(rng.NormFloat64()) })
+				b.SetBytes(int64(4 * tokens * k))
+				for b.Loop() {
+					x.Quantise(0, tokens)
+				}
+			})
+		}
 	}
 }

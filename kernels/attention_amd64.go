@@ -42,6 +42,7 @@ var attention512 = attendTier{
 	},
 	softmax: avx512.Softmax,
 	combine: avx512.Combine,
+	fetch:   avx512.Prefetch,
 }
 
 var attention256 = attendTier{
@@ -59,4 +60,5 @@ var attention256 = attendTier{
 	},
 	softmax: avx2.Softmax,
 	combine: avx2.Combine,
+	fetch:   avx2.Prefetch,
 }

@@ -47,12 +47,26 @@ func (t *attendTier) scoreRows(kv *KV, start, n, head int, table []int32, pos, f
 	for at := 0; at < min(KeyBlock, pos+n-first); at += BlockTokens {
 		src := kv.vectors(table[(first+at)/BlockTokens], keyHalf, head)
 		t.turn[kv.Format](&s.page[0], &src[0], &src[scales], kv.Format.VectorBytes(d), d)
+		t.fetchAhead(kv, head, table, first+at, pos+n)
 		r := start + max(0, first+at-pos-start)/dotsRows*dotsRows // the tile with the first row that sees a key of the page
 		for r < n {
 			tiles := min(dotsTiles, (n-r+dotsRows-1)/dotsRows)
 			t.dots(&s.scores[r*KeyBlock+at], &s.query[r*d], &s.page[0], &s.work[0], d, tiles, scale)
 			r += dotsRows * tiles
 		}
+	}
+}
+
+// fetchAhead asks for the values of the keys from position p on, and for the keys behind them, while scores are computed: the pages of a head lie so
+// far apart that the processor does not foresee them.
+func (t *attendTier) fetchAhead(kv *KV, head int, table []int32, p, keys int) {
+	if t.fetch == nil {
+		return
+	}
+	values := kv.vectors(table[p/BlockTokens], valueHalf, head)
+	t.fetch(&values[0], (len(values)+63)/64)
+	if next := p + BlockTokens; next < keys {
+		t.fetch(&kv.vectors(table[next/BlockTokens], keyHalf, head)[0], (len(values)+63)/64)
 	}
 }
 

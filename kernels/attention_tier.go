@@ -14,6 +14,7 @@ type attendTier struct {
 	mix     []mixTile // the highest first, the last one of one row
 	softmax func(part *float32, stride int, scores *float32, keys, step, rows int)
 	combine func(out *float32, outStride int, parts *float32, rowStride, stride, blocks, rows, dim int)
+	fetch   func(p *byte, lines int) // asks for lines of 64 bytes; nil where the processor is left alone
 }
 
 const kvFormats = int(KVF32) + 1

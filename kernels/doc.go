@@ -19,8 +19,9 @@
 //     order, the leaf's float32 sum is rounded once to a multiple of 2^-Exponent and clamped to ±Limit, and leaves are added as
 //     int32. Limit is so small that no sum of leaves can leave int32, so the additions are associative: any cut of K at
 //     leaf borders, any order and any all-reduce give the same sum. Clamps that bite are counted (MulPanels).
-//  3. Weights in Q8 and Q4 meet activations in int8 (Activations.Quantise); a weight of Q4 is a level, one of 16 in a fixed table. The
-//     dot product of a quantisation block is an exact int32; it is converted to float32 (exactly: it is below 2^24) and multiplied by float32(weight scale * activation scale).
+//  3. Weights in Q8 and Q4 meet activations in int8 with one scale for each leaf (Activations.Quantise); a weight of Q4 is a level, one of
+//     16 in a fixed table. The dot product of a quantisation block is an exact int32; it is converted to float32 (exactly: it is below
+//     2^24) and multiplied by the weights' scale. The sum of these products over a leaf is multiplied by the activations' scale.
 //     MulPanels is defined for all bits of a block, quants that PackPanel never writes, and infinite or NaN scales among them.
 //  4. Every other sum of many terms goes through 16 lanes, term i to lane i mod 16 in the order of i from +0, and then the tree
 //     lane l += lane l+8, then l+4, l+2, l+1: the sums of LayerNorm, the scores and the exponentials of attention. The weighted sum of
@@ -31,8 +32,8 @@
 //
 // Most rules have one lane of a SIMD register in mind: a lane is an output row of a panel, or an element of a vector modulo 16.
 //
-// A NaN or an infinity in activations is never lost on the way: it makes its block's scale NaN or infinite, each leaf that
-// meets it is clamped, and the clamps are counted.
+// A NaN or an infinity in activations is never lost on the way: it makes its leaf's scale NaN or infinite, each contribution
+// that meets it is clamped, and the clamps are counted.
 //
 // # Goroutines
 //

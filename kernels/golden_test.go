@@ -37,8 +37,8 @@ func TestGolden(t *testing.T) {
 		}{
 			"product f32":  {goldenProduct(F32), "35d519b2fe32e331"},
 			"product bf16": {goldenProduct(BF16), "67a5cad446dac8ed"},
-			"product q8":   {goldenProduct(Q8), "0112428023f7d194"},
-			"product q4":   {goldenProduct(Q4), "f038dd2bf147dc34"},
+			"product q8":   {goldenProduct(Q8), "3e4acda9204fabc7"},
+			"product q4":   {goldenProduct(Q4), "a3594b9cdee4cb47"},
 			"pack f32":     {goldenPack(F32), "6ae657ec3f504038"},
 			"pack bf16":    {goldenPack(BF16), "edc1b1ee55749a09"},
 			"pack q8":      {goldenPack(Q8), "f755f212c672070a"},
@@ -83,7 +83,7 @@ func goldenProduct(f Format) func(hash.Hash, *rand.Rand) {
 		for p := range Panels(rows) {
 			PackRandom(m.Panel(p), f, min(PanelRows, rows-p*PanelRows), k, 0.5, 1, uint64(p))
 		}
-		x := activations(tokens, k, func() float32 { return uniform(rng) })
+		x := activations(tokens, k, 128, func() float32 { return uniform(rng) })
 		sums, y := make([]int32, tokens*rows), make([]float32, rows)
 		MulPanels(sums, rows, &m, x, 0, Panels(rows))
 		bias := uniforms(rng, rows)

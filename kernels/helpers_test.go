@@ -37,6 +37,18 @@ func hostile(rng *rand.Rand) float32 {
 	return float32(rng.NormFloat64())
 }
 
+// nowAndThen gives floats that are hostile always, seldom or hardly ever, and so large, so small or so ordinary: in a leaf of many
+// inputs one NaN hides all others.
+func nowAndThen(rng *rand.Rand) func() float32 {
+	every, size := []int{1, 40, 400}[rng.IntN(3)], []float64{1, 1, 1e-36, 1e-43, 1e36}[rng.IntN(5)]
+	return func() float32 {
+		if rng.IntN(every) == 0 {
+			return hostile(rng)
+		}
+		return float32(rng.NormFloat64() * size)
+	}
+}
+
 func normals(rng *rand.Rand, n int, std float64) []float32 {
 	x := make([]float32, n)
 	for i := range x {
@@ -109,9 +121,9 @@ func putF32(b []byte, v float32) {
 }
 
 // activations fills an Activations with rows of values from next.
-func activations(t, k int, next func() float32) *Activations {
+func activations(t, k, leaf int, next func() float32) *Activations {
 	x := new(Activations)
-	x.Reset(t, k)
+	x.Reset(t, k, leaf)
 	for r := range t {
 		row := x.Row(r)
 		for i := range row {

@@ -13,7 +13,8 @@ import (
 // The contribution of one leaf, with every product and every sum rounded to float32 on its own:
 //
 //	Q8, Q4     acc = 0; for each quantisation block in order:
-//	             dot = the int32 sum of w*q, w being the level in Q4;  s = wscale*xscale;  acc = acc + float32(dot)*s
+//	             dot = the int32 sum of w*q, w being the level in Q4;  acc = acc + float32(dot)*wscale
+//	           then acc = acc * xscale, the scale of the leaf of x
 //	F32, BF16  acc = 0; for each k in order: acc = acc + w*x
 //	then       c = acc * 2^Exponent;  if !(c > -limit) c = -limit;  if c > limit c = limit
 //	           out += c rounded to the nearest integer, ties to even
@@ -21,25 +22,41 @@ import (
 // limit is Limit rounded towards zero to a float32, so a NaN counts as -limit and nothing leaves int32. A row or column
 // gives the same bits whatever is computed beside it. The rows that fill up the last panel are neither written nor counted.
 //
-// m and x agree in K, and for Q8 and Q4 x has been quantised. Different panel ranges may run at once.
+// m and x agree in K, and for Q8 and Q4 in Leaf too, and x has been quantised. Different panel ranges may run at once.
 func MulPanels(out []int32, stride int, m *Matrix, x *Activations, p0, p1 int) (clamped int) {
 	if x.k != m.K || p0 < 0 || p1 > Panels(m.Rows) || (x.t > 1 && stride < m.Rows) {
 		panic(fmt.Sprintf("kernels: product of panels [%d, %d) of a matrix (%d, %d) and activations (%d, %d) with stride %d",
 			p0, p1, m.Rows, m.K, x.t, x.k, stride))
 	}
+	if m.Format.Quantised() && x.leaf != m.Leaf {
+		panic(fmt.Sprintf("kernels: product of a matrix with leaf %d and activations with leaf %d", m.Leaf, x.leaf))
+	}
 	leaf := newLeafRounder(m)
 	panels, columns := blockSizes(m, x)
+	together := panelsTogether(m)
 	for group := p0; group < p1; group += panels {
+		end := min(group+panels, p1)
 		for first := 0; first < x.t; first += columns {
-			for p := group; p < min(group+panels, p1); p++ {
+			for p := group; p < end; p += together {
 				for t := first; t < min(first+columns, x.t); t += tileT {
-					tile := out[t*stride+p*PanelRows:]
-					if active == Generic || !mulTile(tile, stride, m, x, p, t, min(tileT, x.t-t), leaf) {
-						clamped += mulGeneric(tile, stride, m, x, p, t, leaf)
-					}
+					clamped += mulTiles(out[t*stride+p*PanelRows:], stride, m, x, p, min(together, end-p), t, leaf)
 				}
 			}
 		}
+	}
+	return clamped
+}
+
+// mulTiles computes panels [p, p+panels) for up to tileT rows of x from row t on; out starts at the first panel's first row of token t.
+func mulTiles(out []int32, stride int, m *Matrix, x *Activations, p, panels, t int, leaf leafRounder) (clamped int) {
+	if active != Generic && mulTile(out, stride, m, x, p, panels, t, min(tileT, x.t-t), leaf) {
+		return 0
+	}
+	if panels == 1 {
+		return mulGeneric(out, stride, m, x, p, t, leaf)
+	}
+	for i := range panels {
+		clamped += mulTiles(out[i*PanelRows:], stride, m, x, p+i, 1, t, leaf)
 	}
 	return clamped
 }
@@ -60,7 +77,7 @@ func blockSizes(m *Matrix, x *Activations) (panels, columns int) {
 	const rowBytes, panelBytes = 512 << 10, 2 << 20
 	row := x.blocks * 4 * BlockK
 	if m.Format.Quantised() {
-		row = x.blocks * (BlockK + 4 + 4)
+		row = x.blocks*(BlockK+4) + 4*x.leaves
 	}
 	return max(panelBytes/(x.blocks*m.Format.BlockBytes()), 1), max(rowBytes/row/tileT, 1) * tileT
 }
@@ -88,7 +105,11 @@ func (w *tile) mul(out []int32, stride int, m *Matrix, x *Activations, p, t int)
 			w.addBlock(m.Format, panel[b*size:(b+1)*size], x, b, t, n)
 		}
 		for i := range n {
-			clamped += w.leaf.add(w.sums[i][:rows], &w.acc[i])
+			scale := float32(1)
+			if m.Format.Quantised() {
+				scale = x.scale[x.scaleAt(first/perLeaf, t+i)]
+			}
+			clamped += w.leaf.add(w.sums[i][:rows], &w.acc[i], scale)
 		}
 	}
 	for i := range n {
@@ -111,7 +132,7 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 				w.words.dots(&w.dots[i], &x.quant[unit+i])
 			}
 		}
-		w.addDots(block, x.scale[unit:unit+n])
+		w.addDots(block, n)
 	case Q8:
 		w.startDots(x.start[unit : unit+n])
 		quants, at := (*[512]byte)(block[2*PanelRows:]), 0
@@ -121,7 +142,7 @@ func (w *tile) addBlock(f Format, block []byte, x *Activations, b, t, n int) {
 		if at < n {
 			addDotsQ8(&w.dots[at], quants, &x.quant[unit+at])
 		}
-		w.addDots(block, x.scale[unit:unit+n])
+		w.addDots(block, n)
 	case BF16:
 		weights := (*[2 * BlockK * PanelRows]byte)(block)
 		if n == 1 {
@@ -158,17 +179,16 @@ func (w *tile) startDots(starts []int32) {
 	}
 }
 
-// addDots scales the dot products of one block and adds them to acc.
-func (w *tile) addDots(block []byte, scales []float32) {
+// addDots scales the dot products of one block with n rows of x and adds them to acc.
+func (w *tile) addDots(block []byte, n int) {
 	halves := (*[2 * PanelRows]byte)(block)
 	for row := range w.scales {
 		w.scales[row] = F16ToF32(binary.LittleEndian.Uint16(halves[2*row:]))
 	}
-	for i, scale := range scales {
+	for i := range n {
 		acc, dots := &w.acc[i%tileT], &w.dots[i%tileT]
 		for row, v := range dots {
-			s := w.scales[row] * scale
-			acc[row] += float32(float32(v) * s)
+			acc[row] += float32(float32(v) * w.scales[row])
 		}
 	}
 }
@@ -187,11 +207,11 @@ func newLeafRounder(m *Matrix) leafRounder {
 	return leafRounder{scale: math.Float32frombits(uint32(127+m.Exponent) << 23), limit: limit}
 }
 
-// add rounds the first len(out) sums and adds them to out.
-func (l leafRounder) add(out []int32, acc *[PanelRows]float32) (clamped int) {
+// add scales the first len(out) sums by xscale, rounds them and adds them to out.
+func (l leafRounder) add(out []int32, acc *[PanelRows]float32, xscale float32) (clamped int) {
 	scale, limit := l.scale, l.limit
 	for i := range min(len(out), PanelRows) {
-		c := acc[i] * scale
+		c := float32(acc[i]*xscale) * scale
 		if !(c > -limit && c < limit) {
 			kept := max(-limit, min(c, limit))
 			if c != c {

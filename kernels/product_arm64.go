@@ -9,7 +9,7 @@ import (
 // mulTile computes panel p for n rows of x from row t on, n at most tileT, on the active tier; out starts at the panel's first
 // row of token t. It reports false where it cannot vouch for the result, because a leaf's contribution left ±Limit or is a NaN, or
 // the tier has no such product: the generic tier then computes the tile anew and counts the clamps.
-func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
+func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, panels, t, n int, leaf leafRounder) bool {
 	var sums [tileT][PanelRows]int32
 	limit := math.Float32bits(leaf.limit)
 	panel, size, perLeaf := m.Panel(p), m.Format.BlockBytes(), m.Leaf/BlockK
@@ -64,26 +64,26 @@ func (j *neonJob) mul(f Format, sums [][PanelRows]int32, x *Activations, b, t in
 		return j.mulBF16(sums, x.block(t, b), x.blocks*BlockK*4)
 	}
 	unit, width := x.unit(b, t), x.tileWidth(t)
-	q, scale, start := &x.quant[unit], &x.scale[unit], &x.start[unit]
+	q, scale := &x.quant[unit], &x.scale[x.scaleAt(b/j.perLeaf, t)]
 	switch {
 	case f == Q8 && active == I8MM:
-		return j.mulQ8MM(sums, q, scale, start, width)
+		return j.mulQ8MM(sums, q, scale, &x.start[unit], width)
 	case f == Q8:
-		return j.mulQ8(sums, q, scale, start, width)
+		return j.mulQ8(sums, q, scale, width)
 	case active == I8MM && len(sums) > 1:
 		return j.mulQ4MM(sums, q, scale, width)
 	}
 	return j.mulQ4(sums, q, scale, width)
 }
 
-func (j *neonJob) mulQ8(sums [][PanelRows]int32, q *[BlockK]int8, scale *float32, start *int32, width int) uint32 {
+func (j *neonJob) mulQ8(sums [][PanelRows]int32, q *[BlockK]int8, scale *float32, width int) uint32 {
 	switch len(sums) {
 	case 4:
-		return neon.Q8Dot4(&sums[0][0], j.weights, &q[0], scale, start, width, j.blocks, j.perLeaf, j.unit)
+		return neon.Q8Dot4(&sums[0][0], j.weights, &q[0], scale, width, j.blocks, j.perLeaf, j.unit)
 	case 2:
-		return neon.Q8Dot2(&sums[0][0], j.weights, &q[0], scale, start, width, j.blocks, j.perLeaf, j.unit)
+		return neon.Q8Dot2(&sums[0][0], j.weights, &q[0], scale, width, j.blocks, j.perLeaf, j.unit)
 	}
-	return neon.Q8Dot1(&sums[0][0], j.weights, &q[0], scale, start, width, j.blocks, j.perLeaf, j.unit)
+	return neon.Q8Dot1(&sums[0][0], j.weights, &q[0], scale, width, j.blocks, j.perLeaf, j.unit)
 }
 
 func (j *neonJob) mulQ8MM(sums [][PanelRows]int32, q *[BlockK]int8, scale *float32, start *int32, width int) uint32 {
@@ -132,3 +132,6 @@ func (j *neonJob) mulBF16(sums [][PanelRows]int32, x *[BlockK]float32, stride in
 	}
 	return neon.BF16Dot1(&sums[0][0], j.weights, &x[0], stride, j.blocks, j.perLeaf, j.unit)
 }
+
+// panelsTogether is how many panels of m one call of mulTile may take.
+func panelsTogether(m *Matrix) int { return 1 }

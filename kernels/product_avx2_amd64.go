@@ -36,13 +36,13 @@ func sumTileAVX2(out []int32, stride int, m *Matrix, x *Activations, p, t, n int
 	piece := max(min(callProductsAVX2/(n*PanelRows*m.Leaf), callBytesAVX2/(perLeaf*size)), 1) * perLeaf
 	twice := 2 * math.Float32bits(leaf.limit)
 	for b := 0; b < blocks; b += piece {
-		unit, count := x.unit(b, t), min(piece, blocks-b)
+		unit, at, count := x.unit(b, t), x.scaleAt(b/perLeaf, t), min(piece, blocks-b)
 		weights, worst := &panel[b*size], uint32(math.MaxUint32)
 		switch m.Format {
 		case Q8:
-			worst = mulQ8AVX2(n, &out[0], stride, weights, &x.quant[unit], &x.scale[unit], &x.start[unit], count, perLeaf, leaf.scale)
+			worst = mulQ8AVX2(n, &out[0], stride, weights, &x.quant[unit], &x.scale[at], &x.start[unit], count, perLeaf, leaf.scale)
 		case Q4:
-			worst = mulQ4AVX2(n, &out[0], stride, weights, &x.quant[unit], &x.scale[unit], &x.start[unit], count, perLeaf, leaf.scale)
+			worst = mulQ4AVX2(n, &out[0], stride, weights, &x.quant[unit], &x.scale[at], &x.start[unit], count, perLeaf, leaf.scale)
 		case F32, BF16:
 			worst = mulFloatsAVX2(m.Format, n, out, stride, weights, x, b, t, count, perLeaf, leaf.scale)
 		}

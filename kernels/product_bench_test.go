@@ -84,7 +84,7 @@ func benchProduct(b *testing.B, data []byte, f Format, tokens, threads int) {
 		b.Fatal(err)
 	}
 	rng := newRand(2)
-	x := activations(tokens, benchK, func() float32 { return float32(rng.NormFloat64()) })
+	x := activations(tokens, benchK, 128, func() float32 { return float32(rng.NormFloat64()) })
 	var products, sweeps []float64
 	at := 0
 	next := func() int {

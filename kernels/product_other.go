@@ -3,6 +3,9 @@
 package kernels
 
 // mulTile reports that there is no faster tier than the generic one.
-func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, t, n int, leaf leafRounder) bool {
+func mulTile(out []int32, stride int, m *Matrix, x *Activations, p, panels, t, n int, leaf leafRounder) bool {
 	return false
 }
+
+// panelsTogether is how many panels of m one call of mulTile may take.
+func panelsTogether(m *Matrix) int { return 1 }

@@ -23,7 +23,7 @@ func checkProduct(t testing.TB, m *Matrix, x *Activations, pad int) {
 	clamped += MulPanels(out[:max(0, len(out)-pad)], stride, m, x, half, Panels(m.Rows))
 	want := 0
 	for r := range x.T() {
-		quantised := specQuantise(x.Row(r))
+		quantised := specQuantise(x.Row(r), x.leaf)
 		for row := range m.Rows {
 			sum, n := specProduct(m, x.Row(r), quantised, row)
 			want += n
@@ -59,11 +59,11 @@ func TestProductIsTheSpecification(t *testing.T) {
 							tame := rng.IntN(2) == 0
 							leaf, exponent := 32*(1+rng.IntN(4)), rng.IntN(24)
 							m := randomMatrix(t, rng, f, rows, k, leaf, exponent, tame)
-							next := func() float32 { return hostile(rng) }
+							next := nowAndThen(rng)
 							if tame {
 								next = func() float32 { return float32(rng.NormFloat64()) }
 							}
-							checkProduct(t, &m, activations(tokens, k, next), rng.IntN(3))
+							checkProduct(t, &m, activations(tokens, k, leaf, next), rng.IntN(3))
 						}
 					}
 				}
@@ -95,7 +95,7 @@ func TestProductOfExtremes(t *testing.T) {
 				for _, pattern := range [][]float32{{1}, {-1}, {1, -1}, {1, 1, -1, -1}, {-1, -1, 1, 1}, {0, 1}, {-1, 0}} {
 					i := 0
 					next := func() float32 { i++; return 127 * pattern[i%len(pattern)] }
-					checkProduct(t, &m, activations(5, k, next), 0)
+					checkProduct(t, &m, activations(5, k, 32, next), 0)
 				}
 			}
 		}
@@ -111,7 +111,7 @@ func TestProductSaturates(t *testing.T) {
 				w[i] = float32(i/k) - 7.5
 			}
 			m := pack(t, f, w, rows, k, 64, 20)
-			x := activations(2, k, func() float32 { return 1000 })
+			x := activations(2, k, 64, func() float32 { return 1000 })
 			checkProduct(t, &m, x, 0)
 			out := make([]int32, 2*rows)
 			if n := MulPanels(out, rows, &m, x, 0, 1); n != 2*2*rows {
@@ -132,7 +132,7 @@ func TestNaNActivationIsCounted(t *testing.T) {
 	forEachTier(t, func(t *testing.T) {
 		for _, f := range allFormats {
 			m := randomMatrix(t, newRand(3), f, 20, 64, 32, 10, true)
-			x := activations(1, 64, func() float32 { return 1 })
+			x := activations(1, 64, 32, func() float32 { return 1 })
 			x.Row(0)[40] = float32(math.NaN())
 			x.Quantise(0, 1)
 			out := make([]int32, 20)
@@ -155,7 +155,7 @@ func TestSlicesAddUpToTheWhole(t *testing.T) {
 			tokens := rapid.IntRange(1, 6).Draw(t, "tokens")
 			rng := newRand(rapid.Uint64().Draw(t, "seed"))
 			m := randomSlicable(rng, f, rows, k, leaf)
-			x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
+			x := activations(tokens, k, leaf, func() float32 { return float32(rng.NormFloat64()) })
 			whole := make([]int32, tokens*rows)
 			clamped := MulPanels(whole, rows, &m, x, 0, Panels(rows))
 
@@ -172,7 +172,7 @@ func TestSlicesAddUpToTheWhole(t *testing.T) {
 						t.Fatal(err)
 					}
 					own := new(Activations)
-					own.Reset(tokens, part.K)
+					own.Reset(tokens, part.K, leaf)
 					for r := range tokens {
 						copy(own.Row(r), x.Row(r)[columnCuts[j]:columnCuts[j+1]])
 					}
@@ -226,12 +226,12 @@ func TestBatchGivesTheBitsOfOne(t *testing.T) {
 			rng := newRand(uint64(f) + 100)
 			const rows, k, tokens = 50, 320, 21
 			m := randomMatrix(t, rng, f, rows, k, 128, 14, true)
-			x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
+			x := activations(tokens, k, 128, func() float32 { return float32(rng.NormFloat64()) })
 			batch := make([]int32, tokens*rows)
 			MulPanels(batch, rows, &m, x, 0, Panels(rows))
 			for r := range tokens {
 				i := 0
-				one := activations(1, k, func() float32 { i++; return x.Row(r)[i-1] })
+				one := activations(1, k, 128, func() float32 { i++; return x.Row(r)[i-1] })
 				out := make([]int32, rows)
 				MulPanels(out, rows, &m, one, 0, Panels(rows))
 				for row, v := range out {
@@ -250,7 +250,7 @@ func TestProductIsNearFloat64(t *testing.T) {
 		rng := newRand(uint64(f) + 7)
 		w := normals(rng, rows*k, 0.02)
 		m := pack(t, f, w, rows, k, 128, 16)
-		x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
+		x := activations(tokens, k, 128, func() float32 { return float32(rng.NormFloat64()) })
 		out, y, row := make([]int32, tokens*rows), make([]float32, rows), make([]float32, k)
 		MulPanels(out, rows, &m, x, 0, Panels(rows))
 		var squared, squares float64
@@ -278,10 +278,12 @@ func TestProductIsNearFloat64(t *testing.T) {
 
 func TestMulPanelsRefusesWrongShapes(t *testing.T) {
 	m := randomMatrix(t, newRand(1), Q4, 32, 64, 32, 10, true)
-	x := activations(2, 64, func() float32 { return 1 })
-	other := activations(2, 96, func() float32 { return 1 })
+	x := activations(2, 64, 32, func() float32 { return 1 })
+	other := activations(2, 96, 32, func() float32 { return 1 })
+	wide := activations(2, 64, 64, func() float32 { return 1 })
 	for name, call := range map[string]func(){
 		"k":      func() { MulPanels(make([]int32, 64), 32, &m, other, 0, 2) },
+		"leaf":   func() { MulPanels(make([]int32, 64), 32, &m, wide, 0, 2) },
 		"panels": func() { MulPanels(make([]int32, 64), 32, &m, x, 0, 3) },
 		"stride": func() { MulPanels(make([]int32, 64), 31, &m, x, 0, 2) },
 		"out":    func() { MulPanels(make([]int32, 63), 32, &m, x, 0, 2) },
@@ -345,7 +347,7 @@ func FuzzProduct(f *testing.F) {
 	f.Fuzz(func(t *testing.T, format uint8, rows, k uint16, tokens uint8, seed uint64, tame bool) {
 		rng := newRand(seed)
 		m := randomMatrix(t, rng, allFormats[format%4], 1+int(rows)%50, 1+int(k)%200, 32*(1+rng.IntN(3)), rng.IntN(40)-8, tame)
-		x := activations(1+int(tokens)%10, m.K, func() float32 { return hostile(rng) })
+		x := activations(1+int(tokens)%10, m.K, m.Leaf, nowAndThen(rng))
 		defer Use(Active())
 		for _, tier := range Tiers() {
 			if err := Use(tier); err != nil {
@@ -361,10 +363,10 @@ func TestMulPanelsAllocatesNothing(t *testing.T) {
 		for _, f := range allFormats {
 			m := randomMatrix(t, newRand(1), f, 64, 256, 128, 12, true)
 			for _, tokens := range []int{1, 9} {
-				x := activations(tokens, 256, func() float32 { return 1 })
+				x := activations(tokens, 256, 128, func() float32 { return 1 })
 				out := make([]int32, tokens*64)
 				if n := testing.AllocsPerRun(10, func() {
-					x.Reset(tokens, 256)
+					x.Reset(tokens, 256, 128)
 					x.Quantise(0, tokens)
 					MulPanels(out, 64, &m, x, 0, 4)
 				}); n != 0 {

@@ -49,7 +49,7 @@ func TestProductOfLongRows(t *testing.T) {
 					rng := newRand(uint64(leaf))
 					m := randomSlicable(rng, f, rows, k, leaf)
 					m.Exponent = 4
-					x := activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) })
+					x := activations(tokens, k, leaf, func() float32 { return float32(rng.NormFloat64()) })
 					if spoilt {
 						x.Row(tokens - 1)[k-1] = float32(math.NaN())
 						x.Row(2)[k/2] = float32(math.Inf(-1))
@@ -69,7 +69,7 @@ func TestProductOfManyBlocks(t *testing.T) {
 		rng := newRand(uint64(f))
 		whole := randomSlicable(rng, f, 16*40, k, 128)
 		x := new(Activations)
-		x.Reset(1, k)
+		x.Reset(1, k, 128)
 		panels, columns := blockSizes(&whole, x)
 		m, err := whole.SliceRows(0, min(16*(panels+1)+3, whole.Rows)/16*16)
 		if err != nil {
@@ -79,8 +79,27 @@ func TestProductOfManyBlocks(t *testing.T) {
 		if Panels(m.Rows) <= panels || tokens > 200 {
 			t.Fatalf("%s: %d panels and %d columns at once are too many for this test", f, panels, columns)
 		}
-		checkAgainstGeneric(t, &m, activations(tokens, k, func() float32 { return float32(rng.NormFloat64()) }))
+		checkAgainstGeneric(t, &m, activations(tokens, k, 128, func() float32 { return float32(rng.NormFloat64()) }))
 	}
+}
+
+// Panels that do not follow each other, because columns lie between them that belong to other ranks.
+func TestProductOfColumns(t *testing.T) {
+	forEachTier(t, func(t *testing.T) {
+		for _, f := range allFormats {
+			rng := newRand(uint64(f))
+			whole := randomMatrix(t, rng, f, 83, 500, 64, 12, true)
+			for _, cut := range [][2]int{{0, 128}, {128, 320}, {320, 500}} {
+				m, err := whole.SliceK(cut[0], cut[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, tokens := range []int{1, 3, 8} {
+					checkProduct(t, &m, activations(tokens, m.K, 64, func() float32 { return float32(rng.NormFloat64()) }), 0)
+				}
+			}
+		}
+	})
 }
 
 // Weights at any address.
@@ -89,7 +108,7 @@ func TestProductOfUnalignedWeights(t *testing.T) {
 		for _, f := range allFormats {
 			rng := newRand(uint64(f))
 			m := randomMatrix(t, rng, f, 19, 100, 64, 9, false)
-			x := activations(10, 100, func() float32 { return hostile(rng) })
+			x := activations(10, 100, 64, nowAndThen(rng))
 			for offset := range 5 {
 				m.Data = slices.Clip(append(make([]byte, offset, offset+len(m.Data)), m.Data...)[offset:])
 				checkProduct(t, &m, x, offset)

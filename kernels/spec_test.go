@@ -11,15 +11,15 @@ import (
 // specQuantised is one row of activations in int8, by its definition.
 type specQuantised struct {
 	q     []int
-	scale []float32 // per block
+	scale []float32 // per leaf
 }
 
-func specQuantise(x []float32) specQuantised {
+func specQuantise(x []float32, leaf int) specQuantised {
 	var out specQuantised
-	for lo := 0; lo < len(x); lo += BlockK {
-		block := x[lo:min(lo+BlockK, len(x))]
+	for lo := 0; lo < len(x); lo += leaf {
+		inputs := x[lo:min(lo+leaf, len(x))]
 		amax := float32(0)
-		for _, v := range block {
+		for _, v := range inputs {
 			if a := float32(math.Abs(float64(v))); a > amax || a != a {
 				amax = a
 			}
@@ -31,7 +31,7 @@ func specQuantise(x []float32) specQuantised {
 		if math.IsNaN(float64(inv)) || math.IsInf(float64(inv), 0) {
 			inv = 0
 		}
-		for _, v := range block {
+		for _, v := range inputs {
 			out.q = append(out.q, specRoundQuant(float32(v*inv)))
 		}
 		out.scale = append(out.scale, amax/127)
@@ -107,8 +107,10 @@ func specProduct(m *Matrix, x []float32, quantised specQuantised, row int) (sum 
 				w, s := specWeight(m, row, i)
 				dot, wscale = dot+int(w)*quantised.q[i], s
 			}
-			s := float32(wscale * quantised.scale[k/BlockK])
-			acc = acc + float32(float32(dot)*s)
+			acc = acc + float32(float32(dot)*wscale)
+		}
+		if m.Format.Quantised() {
+			acc = acc * quantised.scale[lo/m.Leaf]
 		}
 		c, bit := specLeaf(acc, m.Exponent, m.Limit)
 		sum += c

@@ -38,20 +38,28 @@ func leadLoadHalves(dst []float32, src []byte) int {
 // pieceBlocks is piece in blocks or groups of 32.
 const pieceBlocks = piece / BlockK
 
-// quantiseBlocks is how many blocks one call quantises at most, for which its scratch memory has room.
-const quantiseBlocks = 32
+// quantiseGroup is how many blocks are quantised together.
+const quantiseGroup = 4
 
-// leadQuantise quantises the blocks of src into row t from block b on, and returns their number.
+// leadQuantise quantises groups of leaves of src into row t from the first block b of a leaf on, and returns the number of inputs it took.
+// There is code for leaves of one block and of four, which are those of models; others, and blocks that fill no group, are left to Go.
 func leadQuantise(x *Activations, t, b int, src []float32) int {
-	n, stride := lead(len(src))/BlockK, x.tileWidth(t)
-	var scratch [3 * quantiseBlocks]float32
-	for i := 0; i < n; i += quantiseBlocks {
-		m, unit := min(quantiseBlocks, n-i), x.unit(b+i, t)
-		last := unit + (m-1)*stride
-		quant, scale, sum, start := x.quant[unit:last+1], x.scale[unit:last+1], x.sum[unit:last+1], x.start[unit:last+1]
-		avx2.Quantise(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m, stride, &scratch)
+	perLeaf := x.leaf / BlockK
+	if perLeaf != 1 && perLeaf != quantiseGroup {
+		return 0
 	}
-	return n
+	n, stride := lead(len(src))/(quantiseGroup*BlockK)*quantiseGroup, x.tileWidth(t)
+	for i := 0; i < n; i += pieceBlocks {
+		m, unit, at := min(pieceBlocks, n-i), x.unit(b+i, t), x.scaleAt((b+i)/perLeaf, t)
+		last := unit + (m-1)*stride + 1
+		quant, sum, start, scale := x.quant[unit:last], x.sum[unit:last], x.start[unit:last], x.scale[at:at+(m/perLeaf-1)*stride+1]
+		if perLeaf == 1 {
+			avx2.Quantise1(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m/quantiseGroup, stride)
+		} else {
+			avx2.Quantise4(&quant[0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m/quantiseGroup, stride)
+		}
+	}
+	return n * BlockK
 }
 
 // leadStoreGroups stores the groups of kvGroup values of src in KVQ8, and returns their number.

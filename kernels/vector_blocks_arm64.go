@@ -27,14 +27,17 @@ func leadLoadHalves(dst []float32, src []byte) int {
 // pieceBlocks is piece in blocks or groups of 32.
 const pieceBlocks = piece / BlockK
 
-// leadQuantise quantises the blocks of src into row t from block b on, and returns their number.
+// leadQuantise quantises whole leaves of src into row t from the first block b of a leaf on, the last leaf being shorter where src is, and
+// returns the number of inputs it took.
 func leadQuantise(x *Activations, t, b int, src []float32) int {
-	n, stride := lead(len(src))/BlockK, x.tileWidth(t)
-	for i := 0; i < n; i += pieceBlocks {
-		m, unit := min(pieceBlocks, n-i), x.unit(b+i, t)
+	n := lead(len(src))
+	blocks, perLeaf, stride := n/BlockK, x.leaf/BlockK, x.tileWidth(t)
+	run := max(pieceBlocks/perLeaf, 1) * perLeaf // whole leaves
+	for i := 0; i < blocks; i += run {
+		m, unit := min(run, blocks-i), x.unit(b+i, t)
 		last := unit + (m-1)*stride
-		quant, scale, sum, start := x.quant[unit:last+1], x.scale[unit:last+1], x.sum[unit:last+1], x.start[unit:last+1]
-		neon.Quantise(&quant[0][0], &scale[0], &sum[0], &start[0], &src[i*BlockK], m, stride)
+		quant, sum, start := x.quant[unit:last+1], x.sum[unit:last+1], x.start[unit:last+1]
+		neon.Quantise(&quant[0][0], &x.scale[x.scaleAt((b+i)/perLeaf, t)], &sum[0], &start[0], &src[i*BlockK], m, perLeaf, stride)
 	}
 	return n
 }

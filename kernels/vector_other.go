@@ -45,7 +45,8 @@ func leadStoreHalves(dst []byte, src []float32) int { return 0 }
 // leadLoadHalves widens src as F16ToF32 does.
 func leadLoadHalves(dst []float32, src []byte) int { return 0 }
 
-// leadQuantise quantises the blocks of src into row t from block b on, and returns their number.
+// leadQuantise quantises whole leaves of src into row t from the first block b of a leaf on, the last leaf being shorter where src is, and
+// returns the number of inputs it took.
 func leadQuantise(x *Activations, t, b int, src []float32) int { return 0 }
 
 // leadStoreGroups stores the groups of kvGroup values of src in KVQ8, and returns their number.

@@ -85,13 +85,16 @@ func inPlace(rng *rand.Rand, n int, op func([]float32)) []byte {
 func runQuantise(rng *rand.Rand, n int) []byte {
 	tokens := 1 + rng.IntN(11)
 	x := new(Activations)
-	x.Reset(tokens, n)
+	x.Reset(tokens, n, BlockK*(1+rng.IntN(6)))
 	for r := range tokens {
 		copy(x.Row(r), guardedFloats(rng, n).inside())
 	}
 	lo := rng.IntN(tokens)
 	for i := range x.quant { // the other rows' numbers stay
-		x.quant[i], x.scale[i], x.sum[i], x.start[i] = [BlockK]int8{99}, 99, 99, 99
+		x.quant[i], x.sum[i], x.start[i] = [BlockK]int8{99}, 99, 99
+	}
+	for i := range x.scale {
+		x.scale[i] = 99
 	}
 	x.Quantise(lo, tokens)
 	return int8Form(x)
@@ -112,9 +115,10 @@ func int8Form(x *Activations) []byte {
 
 func runSetGELU(rng *rand.Rand, n int) []byte {
 	x := new(Activations)
-	x.Reset(1+rng.IntN(11), n)
-	t, lo := rng.IntN(x.T()), rng.IntN(Blocks(n))*BlockK
-	hi := min(n, lo+BlockK*(1+rng.IntN(Blocks(n))))
+	leaf := BlockK * (1 + rng.IntN(6))
+	x.Reset(1+rng.IntN(11), n, leaf)
+	t, lo := rng.IntN(x.T()), rng.IntN(x.leaves)*leaf
+	hi := min(n, lo+leaf*(1+rng.IntN(x.leaves)))
 	sums, bias, exact := guardedSums(rng, hi-lo), guardedFloats(rng, hi-lo).inside(), rng.IntN(2) == 0
 	if rng.IntN(3) == 0 {
 		bias = nil
@@ -125,7 +129,7 @@ func runSetGELU(rng *rand.Rand, n int) []byte {
 
 func runSetNorm(rng *rand.Rand, n int) []byte {
 	x := new(Activations)
-	x.Reset(1+rng.IntN(11), n)
+	x.Reset(1+rng.IntN(11), n, BlockK*(1+rng.IntN(6)))
 	row, w, b := guardedFloats(rng, n), guardedFloats(rng, n), guardedFloats(rng, n)
 	x.SetNorm(rng.IntN(x.T()), row.inside(), w.inside(), b.inside(), 1e-5)
 	return int8Form(x)
@@ -261,7 +265,7 @@ func BenchmarkVector(b *testing.B) {
 			rng := newRand(1)
 			x, w, y := normals(rng, n, 1), normals(rng, n, 1), make([]float32, n)
 			sums, more, half := make([]int32, n), make([]int32, n), make([]byte, 2*n+n)
-			a := activations(1, n, func() float32 { return float32(rng.NormFloat64()) })
+			a := activations(1, n, 128, func() float32 { return float32(rng.NormFloat64()) })
 			for i := range sums {
 				sums[i] = int32(rng.NormFloat64() * (1 << 16))
 			}

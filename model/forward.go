@@ -121,13 +121,14 @@ func (s *Stage) verify(pieces *[]piece) error {
 
 // reserve sizes the buffers for so many rows.
 func (s *Stage) reserve(rows int) {
+	leaf := s.source.Leaf()
 	heads, inner := s.share.Heads.Len()*s.config.HeadDim(), s.share.Inner.Len()
-	s.normed.Reset(rows, s.config.Embed)
+	s.normed.Reset(rows, s.config.Embed, leaf)
 	if heads > 0 {
-		s.attended.Reset(rows, heads)
+		s.attended.Reset(rows, heads, leaf)
 	}
 	if inner > 0 {
-		s.inner.Reset(rows, inner)
+		s.inner.Reset(rows, inner, leaf)
 	}
 	s.qkv = grow(s.qkv, rows*3*heads)
 	s.sums = grow(s.sums, rows*max(s.config.Embed, 3*heads, inner))

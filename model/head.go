@@ -96,7 +96,7 @@ func (s *Stage) normRows(hidden []float32, rows []int32) error {
 		return err
 	}
 	s.hidden, s.rows = hidden, rows
-	s.normed.Reset(len(rows), s.config.Embed)
+	s.normed.Reset(len(rows), s.config.Embed, s.source.Leaf())
 	s.pool.Run(len(rows), s.normFinal)
 	return nil
 }

@@ -95,9 +95,10 @@ func (s *Stage) activatePiece(part int) {
 	}
 }
 
-// pieceStart is the first column of a piece: whole quantisation blocks.
+// pieceStart is the first column of a piece: whole leaves, which have one scale.
 func (s *Stage) pieceStart(piece, width int) int {
-	return min(width, piece*kernels.Blocks(width)/s.pieces*kernels.BlockK)
+	leaf := s.source.Leaf()
+	return min(width, piece*((width+leaf-1)/leaf)/s.pieces*leaf)
 }
 
 func (s *Stage) addFFNRow(t int) {

@@ -194,11 +194,11 @@ func parseRoot(raw []byte) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := root.PublicKey.(ed25519.PublicKey); !ok || !root.IsCA || !root.BasicConstraintsValid {
-		return nil, fmt.Errorf("%w: it is not the root of a cluster", ErrCertificate)
+	if _, ok := root.PublicKey.(ed25519.PublicKey); !ok {
+		return nil, fmt.Errorf("%w: the key of the root is not ed25519", ErrCertificate)
 	}
-	if err := root.CheckSignatureFrom(root); err != nil {
-		return nil, fmt.Errorf("%w: root not signed by itself: %w", ErrCertificate, err)
+	if err := root.CheckSignatureFrom(root); err != nil { // it must be an authority for that
+		return nil, fmt.Errorf("%w: it is not the root of a cluster: %w", ErrCertificate, err)
 	}
 	return root, nil
 }
@@ -218,6 +218,7 @@ func parseCertificate(raw []byte) (*x509.Certificate, error) {
 const (
 	pemCertificate = "CERTIFICATE"
 	pemKey         = "PRIVATE KEY"
+	pemGossip      = "POLYNODE GOSSIP KEY"
 )
 
 func certificatePEM(raw ...[]byte) []byte {

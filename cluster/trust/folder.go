@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"bytes"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +14,11 @@ import (
 
 // The files of a folder. Those that hold a secret are open to their owner only; each is written whole or not at all.
 const (
-	fileKey    = "node.key"  // the node's private key: who it is
-	fileChain  = "node.crt"  // its certificate and the root that signed it
-	fileBundle = "roots.crt" // the roots that it trusts
-	fileCA     = "ca.pem"    // root and private key of the cluster; on nodes that may vote
+	fileKey    = "node.key"   // the node's private key: who it is
+	fileChain  = "node.crt"   // its certificate and the root that signed it
+	fileBundle = "roots.crt"  // the roots that it trusts
+	fileGossip = "gossip.key" // the gossip keys, for a start before the agreed state is there
+	fileCA     = "ca.pem"     // root and private key of the cluster; on nodes that may vote
 )
 
 // Folder is where a node keeps its keys and certificates.
@@ -101,6 +104,38 @@ func (f *Folder) Credentials() (*Credentials, error) {
 		return nil, f.damaged(fileChain, err)
 	}
 	return c, nil
+}
+
+// SaveGossip keeps the gossip keys, the used one first, so that a node can call the others before it has the agreed state again.
+func (f *Folder) SaveGossip(ring Ring) error {
+	var out bytes.Buffer
+	for _, key := range ring {
+		if err := pem.Encode(&out, &pem.Block{Type: pemGossip, Bytes: key}); err != nil {
+			return fmt.Errorf("encode gossip keys: %w", err)
+		}
+	}
+	return f.write(fileGossip, out.Bytes())
+}
+
+// Gossip is the ring that was saved last; ErrNone if there is none.
+func (f *Folder) Gossip() (Ring, error) {
+	data, err := f.read(fileGossip)
+	if err != nil {
+		return nil, err
+	}
+	var ring Ring
+	for len(bytes.TrimSpace(data)) > 0 {
+		var block *pem.Block
+		block, data = pem.Decode(data)
+		if block == nil || block.Type != pemGossip {
+			return nil, f.damaged(fileGossip, errors.New("want gossip keys in PEM"))
+		}
+		ring = append(ring, block.Bytes)
+	}
+	if err := checkGossip(ring); err != nil {
+		return nil, f.damaged(fileGossip, err)
+	}
+	return ring, nil
 }
 
 // SaveCA keeps the cluster's root with its private key.

@@ -47,6 +47,12 @@ func idOf(spki []byte) shard.NodeID {
 	return shard.NodeID(encode(hash[:idBytes]))
 }
 
+// ValidID says whether a text has the form of a node's id.
+func ValidID(id shard.NodeID) bool {
+	_, ok := decode(string(id), idBytes)
+	return ok
+}
+
 // ID is the name of the node for its whole life.
 func (i *Identity) ID() shard.NodeID { return i.id }
 

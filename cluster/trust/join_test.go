@@ -334,7 +334,7 @@ func TestAnswerRefused(t *testing.T) {
 	ca := newCA(t, "c1")
 	token, _ := newToken(t, ca, Worker, 0)
 	identity := newIdentity(t)
-	leaf := member(t, ca, identity, Worker, now).Leaf.Raw
+	leaf, other := member(t, ca, identity, Worker, now).Leaf.Raw, newCA(t, "c1")
 	peers := slices.Repeat([]Contact{{ID: identity.ID(), Address: "10.0.0.1:1"}}, PeersMax)
 	full := newAnswer(t, ca, leaf)
 	full.Peers = peers
@@ -374,6 +374,7 @@ func TestAnswerRefused(t *testing.T) {
 	}{
 		"another key":  {newAnswer(t, ca, member(t, ca, newIdentity(t), Worker, now).Leaf.Raw), ErrAnswer},
 		"another root": {newAnswer(t, newCA(t, "c1"), leaf), ErrAnswer},
+		"all else":     {newAnswer(t, other, member(t, other, identity, Worker, now).Leaf.Raw), ErrAnswer},
 		"garbage":      {newAnswer(t, ca, []byte("garbage")), ErrAnswer},
 		"signed else":  {newAnswer(t, ca, member(t, newCA(t, "c1"), identity, Worker, now).Leaf.Raw), ErrAnswer},
 		"expired":      {newAnswer(t, ca, member(t, ca, identity, Worker, now.AddDate(0, -2, 0)).Leaf.Raw), ErrExpired},

@@ -113,10 +113,14 @@ func (k Keys) Bounded() error {
 			return fmt.Errorf("%w: root of %d bytes, want 1 to %d", ErrKeys, len(root), CertificateMax)
 		}
 	}
-	if len(k.Gossip) < 1 || len(k.Gossip) > GossipKeysMax {
-		return fmt.Errorf("%w: %d gossip keys, want 1 to %d", ErrKeys, len(k.Gossip), GossipKeysMax)
+	return checkGossip(k.Gossip)
+}
+
+func checkGossip(ring Ring) error {
+	if len(ring) < 1 || len(ring) > GossipKeysMax {
+		return fmt.Errorf("%w: %d gossip keys, want 1 to %d", ErrKeys, len(ring), GossipKeysMax)
 	}
-	for _, key := range k.Gossip {
+	for _, key := range ring {
 		if len(key) != GossipKeyBytes {
 			return fmt.Errorf("%w: gossip key of %d bytes, want %d", ErrKeys, len(key), GossipKeyBytes)
 		}

@@ -195,12 +195,16 @@ func TestPEM(t *testing.T) {
 			t.Errorf("CA with %s: %v", name, err)
 		}
 	}
+	delegate := timed(nodeTemplate("x", Worker)) // an authority that another one made
+	delegate.IsCA, delegate.KeyUsage = true, x509.KeyUsageCertSign
 	for name, data := range map[string][]byte{
 		"nothing":     nil,
 		"a leaf":      certificatePEM(leaf.Raw),
 		"three roots": certificatePEM(ca.Root.Raw, other.Root.Raw, newCA(t, "c3").Root.Raw),
 		"one twice":   certificatePEM(ca.Root.Raw, ca.Root.Raw),
 		"a key":       otherKey,
+		"a delegate":  certificatePEM(sign(t, ca, delegate, other.Root.PublicKey)),
+		"no ca":       certificatePEM(selfSigned(t, newIdentity(t))),
 		"too many":    bytes.Repeat(certificatePEM(ca.Root.Raw), ChainMax+1),
 		"too long":    make([]byte, PEMMax+1),
 	} {
@@ -270,6 +274,12 @@ func TestKeys(t *testing.T) {
 	if err := good.Clone().Follows(good); err != nil {
 		t.Error(err)
 	}
+}
+
+func selfSigned(t testing.TB, identity *Identity) []byte {
+	t.Helper()
+	self := &CA{Root: timed(nodeTemplate(identity.ID(), Worker)), key: identity.key}
+	return sign(t, self, self.Root, identity.key.Public())
 }
 
 // sign makes a certificate of any form, signed by the CA.

@@ -56,6 +56,32 @@ func (p Peer) Check(called shard.NodeID) error {
 	return nil
 }
 
+// VerifyServer checks that the node at the other end belongs to the cluster that made the token. It shows its certificate and the root
+// behind it; the token says which root that must be. No secret goes to anybody before this holds.
+func (t Token) VerifyServer(chain [][]byte, self shard.NodeID, now time.Time) (Peer, error) {
+	if len(chain) < 2 || len(chain) > ChainMax {
+		return Peer{}, fmt.Errorf("verify cluster: %w: %d certificates, want 2 to %d", ErrCertificate, len(chain), ChainMax)
+	}
+	for _, raw := range chain[1:] {
+		root, err := parseRoot(raw)
+		if err != nil || fingerprint(root) != t.Root {
+			continue
+		}
+		bundle := &Bundle{roots: []*x509.Certificate{root}}
+		peer, err := bundle.Verify(chain, nil, now)
+		if err != nil {
+			return Peer{}, err
+		}
+		if peer.ID == self {
+			return Peer{}, fmt.Errorf("verify cluster: %w: node %s answered; give the address of a node on another machine, and a state folder of its own to each node",
+				ErrSelf, self)
+		}
+		return peer, nil
+	}
+	return Peer{}, fmt.Errorf("verify cluster: %w: the node at this address is not of the cluster that made the token, or that cluster has a new root since; "+
+		"check the address, or %s", ErrForeign, adviceToken)
+}
+
 func (b *Bundle) verify(leaf *x509.Certificate, now time.Time) (Peer, error) {
 	root := b.issuer(leaf)
 	if root == nil {

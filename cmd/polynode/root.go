@@ -66,7 +66,7 @@ Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key 
 		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 	})
 	onlyVerbs(root)
-	root.AddCommand(newUp(), newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newVersion())
+	root.AddCommand(newUp(), newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newPlan(), newVersion())
 	return root
 }
 

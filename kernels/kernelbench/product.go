@@ -45,7 +45,7 @@ func (b *bench) newProduct(f kernels.Format, outputs, inputs, columns int) (*pro
 		return nil, err
 	}
 	p := &product{m: m, x: new(kernels.Activations), out: make([]int32, outputs*columns)}
-	p.x.Reset(columns, inputs)
+	p.x.Reset(columns, inputs, leaf)
 	for t := range columns {
 		fillVector(p.x.Row(t), t)
 	}

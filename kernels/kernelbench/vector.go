@@ -51,7 +51,7 @@ func (b *bench) vector(row Row, run func(*vectors)) Row {
 	for i, x := range v.in {
 		v.sums[i] = int32(x * (1 << 24))
 	}
-	v.x.Reset(1, row.Inputs)
+	v.x.Reset(1, row.Inputs, leaf)
 	copy(v.x.Row(0), v.in)
 	count := (vectorElements + row.Inputs - 1) / row.Inputs
 	t := b.times(func() {

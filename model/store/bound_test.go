@@ -45,7 +45,7 @@ func product(t *testing.T, m *Model, name model.Name, x []float32) ([]int32, *ke
 		t.Fatal(err)
 	}
 	var a kernels.Activations
-	a.Reset(1, entry.K)
+	a.Reset(1, entry.K, matrix.Leaf)
 	copy(a.Row(0), x)
 	a.Quantise(0, 1)
 	out := make([]int32, entry.Rows)

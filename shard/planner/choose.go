@@ -25,6 +25,7 @@ func (s *search) choose() (choice, bool) {
 		if b.price.score > near {
 			break
 		}
+		b = s.exchange(b)
 		c := choice{search: s, best: b, plan: s.plan(b.layout)}
 		c.move = s.problem.moveBytes(c.plan, holds)
 		choices = append(choices, c)
@@ -43,27 +44,37 @@ func (b *best) nodes() int {
 	return n
 }
 
-// keep returns the current plan as the choice if it can go on and the chosen one does not gain enough.
+// keep returns the current plan as the choice if it can go on and the chosen one does not gain enough. If nodes of the current plan
+// are gone but it can be repaired without fetching anything, the repaired plan is the choice: it can work at once, and from there a
+// better one can be made ready at leisure.
 func (p *Problem) keep(chosen choice, searches []*search, report *Report) choice {
 	if p.Current == nil {
 		return chosen
 	}
-	var s *search
-	var l layout
 	reason := ""
-	for _, s = range searches {
-		if l, reason = s.layoutOf(p.Current); reason == "" {
-			break
+	for _, s := range searches {
+		l, why := s.layoutOf(p.Current)
+		if why == "" {
+			return p.keepCurrent(chosen, choice{search: s, plan: p.Current, best: best{candidate: candidate{layout: l, price: s.priceOf(l)}}}, report)
+		}
+		// The class in which most of the plan lives knows best why it cannot go on.
+		if reason == "" || s.machines[0].id == p.Current.Stages[0].Group[0].Node {
+			reason = why
 		}
 	}
-	if reason != "" {
-		report.Reason = "the current plan cannot go on: " + reason
-		return chosen
+	report.Reason = "the current plan cannot go on: " + reason
+	if repaired, ok := p.repaired(searches); ok {
+		report.Reason += "; this one needs no transfer"
+		return repaired
 	}
-	current := choice{search: s, plan: p.Current, best: best{candidate: candidate{layout: l, price: s.priceOf(l)}}}
+	return chosen
+}
+
+// keepCurrent compares the chosen plan with the current one.
+func (p *Problem) keepCurrent(chosen, current choice, report *Report) choice {
 	current.move = p.moveBytes(p.Current, p.holdsOf())
 	gain := 1 - chosen.price.score/current.price.score
-	if gain >= p.Gain && gain > 0 {
+	if gain >= p.Gain && gain > 1e-9 {
 		report.Reason = fmt.Sprintf("%.1f %% less time than the current plan", 100*gain)
 		return chosen
 	}
@@ -73,6 +84,23 @@ func (p *Problem) keep(chosen choice, searches []*search, report *Report) choice
 		report.Reason = fmt.Sprintf("the best plan found takes %.1f %% less time than the current one, and %.1f %% are asked for", 100*gain, 100*p.Gain)
 	}
 	return current
+}
+
+// repaired is the best repair of the current plan for which nothing has to be fetched.
+func (p *Problem) repaired(searches []*search) (choice, bool) {
+	if p.Current.Model != p.Model.Digest || p.Current.Validate(p.Model.Shape) != nil {
+		return choice{}, false
+	}
+	holds := p.holdsOf()
+	for _, s := range searches {
+		for _, c := range s.repairs(p.Current) {
+			if p.moveBytes(c.plan, holds) == 0 {
+				c.search = s
+				return c, true
+			}
+		}
+	}
+	return choice{}, false
 }
 
 // layoutOf is a plan as the search sees it, or the reason why the machines cannot run it.

@@ -2,8 +2,8 @@
 // soonest, predicts its milliseconds term by term, and says why each node that it leaves out is left out.
 //
 // A plan is made before any token walks, and again when a node comes, goes or changes. Plan weighs every node alone, groups
-// that split each matrix, stages that follow one another, and both together; Predict prices a plan that exists; Spread
-// decides which disks keep a second copy of each slice, so that the next plan needs no transfer.
+// that split each matrix, stages that follow one another, and both together; Predict prices a plan that exists;
+// PlaceSpares decides which disks keep a second copy of each slice, so that the next plan needs no transfer.
 //
 // Invariants: everything here is a pure function of its arguments. There is no I/O, clock, goroutine or map order, and the
 // order in which nodes are listed does not matter, so all nodes make the same plan from the same facts. A plan that comes out

@@ -127,12 +127,15 @@ const shiftsMax = 64
 // shift moves layers from stage to stage for as long as that helps: where memory is short the time of a layer depends on how many
 // there are.
 func (f *facts) shift(groups []*group, counts []int, best candidate) candidate {
-	tries := 0
+	tries, triesMax := 0, shiftsMax
+	for _, g := range groups {
+		triesMax = min(triesMax, shiftsMax/len(groups), 16*shiftsMax/len(g.ranks))
+	}
 	for improved := true; improved; {
 		improved = false
 		for from := range groups {
 			for to := range groups {
-				if from == to || counts[from] < 2 || counts[to] >= groups[to].most || tries >= shiftsMax {
+				if from == to || counts[from] < 2 || counts[to] >= groups[to].most || tries >= triesMax {
 					continue
 				}
 				tries++

@@ -7,30 +7,62 @@ import (
 	"polynode/shard"
 )
 
+// planLike turns a layout into a plan whose ranks lie in the order of the shares that they had in another plan; likes has them by stage
+// and rank.
+func (f *facts) planLike(l layout, likes [][]shard.Rank) *shard.Plan {
+	shape := &f.problem.Model.Shape
+	return f.assemble(l, func(s int) (heads, inner, vocab []shard.Slice) {
+		divide := func(n, size int, countOf func(rank) int, was func(shard.Rank) shard.Slice) []shard.Slice {
+			p := &placing{n: n, size: size}
+			var row []int
+			for i, r := range l[s].ranks {
+				p.counts = append(p.counts, (countOf(r)+size-1)/size)
+				row = append(row, i)
+			}
+			slices.SortStableFunc(row, func(a, b int) int { return cmp.Compare(was(likes[s][a]).Lo, was(likes[s][b]).Lo) })
+			return p.slices(row)
+		}
+		return divide(shape.Heads, f.headUnit, func(r rank) int { return r.heads }, func(r shard.Rank) shard.Slice { return r.Heads }),
+			divide(shape.Inner, f.inUnit, func(r rank) int { return r.inner }, func(r shard.Rank) shard.Slice { return r.Inner }),
+			divide(shape.Vocab, f.voUnit, func(r rank) int { return r.vocab }, func(r shard.Rank) shard.Slice { return r.Vocab })
+	})
+}
+
 // plan turns a layout into a plan. Which heads, columns and rows a rank gets, of the number that it is to get, is chosen so that it has
 // as many of them on its disk as possible.
 func (f *facts) plan(l layout) *shard.Plan {
 	shape := &f.problem.Model.Shape
+	layer := 0
+	return f.assemble(l, func(s int) (heads, inner, vocab []shard.Slice) {
+		ranks, layers := l[s].ranks, shard.Slice{Lo: layer, Hi: layer + l[s].layers}
+		layer = layers.Hi
+		heads = f.place(ranks, layers, shape.Heads, f.headUnit, func(r rank) int { return r.heads }, headsOf)
+		inner = f.place(ranks, layers, shape.Inner, f.inUnit, func(r rank) int { return r.inner }, innerOf)
+		if s == len(l)-1 {
+			vocab = f.place(ranks, shard.Slice{Hi: 1}, shape.Vocab, f.voUnit, func(r rank) int { return r.vocab }, nil)
+		}
+		return heads, inner, vocab
+	})
+}
+
+// assemble makes the plan of a layout whose matrices are divided stage by stage.
+func (f *facts) assemble(l layout, divide func(stage int) (heads, inner, vocab []shard.Slice)) *shard.Plan {
 	plan := &shard.Plan{Model: f.problem.Model.Digest, Stages: make([]shard.Stage, len(l))}
 	layer := 0
 	for s := range l {
-		st := &l[s]
-		layers := shard.Slice{Lo: layer, Hi: layer + st.layers}
-		layer = layers.Hi
-		heads := f.place(st.ranks, layers, shape.Heads, f.headUnit, func(r rank) int { return r.heads }, headsOf)
-		inner := f.place(st.ranks, layers, shape.Inner, f.inUnit, func(r rank) int { return r.inner }, innerOf)
-		vocab := make([]shard.Slice, len(st.ranks))
-		if s == len(l)-1 {
-			vocab = f.place(st.ranks, shard.Slice{Hi: 1}, shape.Vocab, f.voUnit, func(r rank) int { return r.vocab }, nil)
-		}
-		group := make([]shard.Rank, len(st.ranks))
-		for i, r := range st.ranks {
-			group[i] = shard.Rank{Node: f.machines[r.machine].id, Heads: heads[i], Inner: inner[i], Vocab: vocab[i]}
+		heads, inner, vocab := divide(s)
+		group := make([]shard.Rank, len(l[s].ranks))
+		for i, r := range l[s].ranks {
+			group[i] = shard.Rank{Node: f.machines[r.machine].id, Heads: heads[i], Inner: inner[i]}
+			if s == len(l)-1 {
+				group[i].Vocab = vocab[i]
+			}
 		}
 		slices.SortStableFunc(group, func(a, b shard.Rank) int {
 			return cmp.Or(cmp.Compare(a.Heads.Lo, b.Heads.Lo), cmp.Compare(a.Inner.Lo, b.Inner.Lo), cmp.Compare(a.Vocab.Lo, b.Vocab.Lo))
 		})
-		plan.Stages[s] = shard.Stage{Layers: layers, Group: group}
+		plan.Stages[s] = shard.Stage{Layers: shard.Slice{Lo: layer, Hi: layer + l[s].layers}, Group: group}
+		layer += l[s].layers
 	}
 	return plan
 }

@@ -40,11 +40,11 @@ type Node struct {
 
 // Holding is a part of the model on a disk: these heads and FFN columns of these layers, and these rows of the head.
 type Holding struct {
-	Layers shard.Slice
-	Heads  shard.Slice
-	Inner  shard.Slice
-	Vocab  shard.Slice
-	Embed  bool // the whole token embedding, which a first stage looks tokens up in
+	Layers shard.Slice `json:"layers"`
+	Heads  shard.Slice `json:"heads"`
+	Inner  shard.Slice `json:"inner"`
+	Vocab  shard.Slice `json:"vocab"`
+	Embed  bool        `json:"embed"` // the whole token embedding, which a first stage looks tokens up in
 }
 
 // Link is what was measured between two nodes. The zero Link is none: the two cannot talk.

@@ -16,9 +16,6 @@ type Report struct {
 	MoveBytes int64 `json:"move_bytes"` // that have to be fetched before the plan can start
 	Searched  int   `json:"searched"`   // plans that were priced
 	Exact     bool  `json:"exact"`      // whether these were all that there are
-
-	Tolerance       int    `json:"fault_tolerance"` // nodes that may die, any, and the next plan needs no transfer
-	ToleranceReason string `json:"fault_tolerance_reason,omitempty"`
 }
 
 // Prediction is how fast a plan should be.

@@ -33,10 +33,7 @@ const (
 
 // newSearch finds the best layouts of the machines.
 func newSearch(f *facts) *search {
-	s := &search{facts: f, kinds: f.kinds(), with: make([]float64, len(f.machines)), seen: map[string]bool{}, workMax: searchMax}
-	for i := range s.with {
-		s.with[i] = math.Inf(1)
-	}
+	s := emptySearch(f)
 	if s.exact = s.count(exactMax) <= exactMax; s.exact {
 		s.each(func(groups [][]int) bool {
 			s.try(groups)
@@ -44,6 +41,16 @@ func newSearch(f *facts) *search {
 		})
 	} else {
 		s.wide()
+	}
+	s.polish()
+	return s
+}
+
+// emptySearch has found nothing yet.
+func emptySearch(f *facts) *search {
+	s := &search{facts: f, kinds: f.kinds(), with: make([]float64, len(f.machines)), seen: map[string]bool{}, workMax: searchMax}
+	for i := range s.with {
+		s.with[i] = math.Inf(1)
 	}
 	return s
 }
@@ -55,6 +62,12 @@ func (s *search) try(groups [][]int) float64 {
 	if !ok {
 		return math.Inf(1)
 	}
+	s.add(c, groups)
+	return c.price.score
+}
+
+// add keeps a candidate if it is good.
+func (s *search) add(c candidate, groups [][]int) {
 	for _, g := range groups {
 		for _, m := range g {
 			s.with[m] = min(s.with[m], c.price.score)
@@ -67,14 +80,9 @@ func (s *search) try(groups [][]int) float64 {
 		return -1 // the earlier of equals stays in front
 	})
 	if at < poolMax {
-		kept := make([][]int, len(groups))
-		for i, g := range groups {
-			kept[i] = slices.Clone(g)
-		}
-		s.pool = slices.Insert(s.pool, at, best{c, kept})
+		s.pool = slices.Insert(s.pool, at, best{c, clone(groups)})
 		s.pool = s.pool[:min(len(s.pool), poolMax)]
 	}
-	return c.price.score
 }
 
 // kinds finds machines that can be exchanged without anything changing: alike, with the same links to all others. A kind

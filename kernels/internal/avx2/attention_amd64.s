@@ -8192,3 +8192,16 @@ done167:
 	JNZ  row161
 	VZEROUPPER
 	RET
+
+// func Prefetch(p *byte, lines int)
+// Requires: MMX+
+TEXT ·Prefetch(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ lines+8(FP), CX
+
+line169:
+	PREFETCHT1 (AX)
+	ADDQ       $+64, AX
+	DECQ       CX
+	JNZ        line169
+	RET

@@ -9,7 +9,7 @@
 // rounded leaves to out, 16 numbers per column, stride numbers from one column to the next; unit is 2^Exponent. blocks is the number of
 // blocks to take, leaf the number of blocks in a leaf; both are at least 1, and the first block begins a leaf.
 //
-// quants, scales and starts are (blocks, N), as kernels.Activations keeps them; x is the first of the float32 inputs, xstride the number of them
+// quants and starts are (blocks, N), scales (leaves, N), as kernels.Activations keeps them; x is the first of the float32 inputs, xstride the number of them
 // from one column to the next.
 //
 // The result is twice the largest |contribution| of a leaf, as the bits of a float32 (so more than those of an infinity for a NaN). Only if that

@@ -72,10 +72,15 @@ func StoreHalves(dst *byte, src *float32, n int)
 //go:noescape
 func LoadHalves(dst *float32, src *byte, n int)
 
-// Quantise makes int8 of at most 32 blocks of 32 elements as kernels.Activations.Quantise does. What belongs to a block is written stride places behind that of the block before.
+// Quantise4 makes int8 of groups of 4 blocks of 32 elements as kernels.Activations.Quantise does, with 4 in a leaf. What belongs to a block or a leaf is written stride places behind that of the one before.
 //
 //go:noescape
-func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int, scratch *[96]float32)
+func Quantise4(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, groups int, stride int)
+
+// Quantise1 makes int8 of groups of 4 blocks of 32 elements as kernels.Activations.Quantise does, with 1 in a leaf. What belongs to a block or a leaf is written stride places behind that of the one before.
+//
+//go:noescape
+func Quantise1(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, groups int, stride int)
 
 // StoreGroups quantises groups of 32 values with a float16 scale each, as kernels.KV.Store does.
 //

@@ -918,273 +918,202 @@ loop:
 	VZEROUPPER
 	RET
 
-// func Quantise(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int, scratch *[96]float32)
-// Requires: AVX, AVX2
-TEXT ·Quantise(SB), NOSPLIT, $0-64
+// func Quantise4(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, groups int, stride int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·Quantise4(SB), NOSPLIT, $0-56
 	MOVQ         quant+0(FP), AX
-	MOVQ         x+32(FP), CX
-	MOVQ         blocks+40(FP), DX
-	MOVQ         stride+48(FP), BX
-	MOVQ         scratch+56(FP), SI
+	MOVQ         scale+8(FP), CX
+	MOVQ         sum+16(FP), DX
+	MOVQ         start+24(FP), BX
+	MOVQ         x+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         stride+48(FP), R8
+	SHLQ         $0x05, R8
+	LEAQ         (R8)(R8*2), R9
+	MOVQ         stride+48(FP), R10
+	SHLQ         $0x02, R10
+	LEAQ         (R10)(R10*2), R11
 	VBROADCASTSS magnitude<>+0(SB), Y0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X1
-	VBROADCASTSS quantLeast<>+0(SB), Y1
-	VMOVUPS      packOrder<>+0(SB), Y2
-	MOVQ         DX, DI
-	XORQ         R8, R8
-
-max4:
-	CMPQ         DI, $0x04
-	JLT          maxDone4
-	VPAND        (CX), Y0, Y3
-	VPAND        32(CX), Y0, Y4
+	VMOVUPS      packOrder<>+0(SB), Y1
+	VPXOR        Y2, Y2, Y2
+	VPAND        (SI), Y0, Y3
+	VPAND        32(SI), Y0, Y4
 	VPMAXUD      Y4, Y3, Y3
-	VPAND        64(CX), Y0, Y4
+	VPAND        64(SI), Y0, Y4
 	VPMAXUD      Y4, Y3, Y3
-	VPAND        96(CX), Y0, Y4
+	VPAND        96(SI), Y0, Y4
 	VPMAXUD      Y4, Y3, Y3
+	VPAND        128(SI), Y0, Y4
+	VPAND        160(SI), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        192(SI), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        224(SI), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        256(SI), Y0, Y5
+	VPAND        288(SI), Y0, Y6
+	VPMAXUD      Y6, Y5, Y5
+	VPAND        320(SI), Y0, Y6
+	VPMAXUD      Y6, Y5, Y5
+	VPAND        352(SI), Y0, Y6
+	VPMAXUD      Y6, Y5, Y5
+	VPAND        384(SI), Y0, Y6
+	VPAND        416(SI), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPAND        448(SI), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPAND        480(SI), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPMAXUD      Y4, Y3, Y3
+	VPMAXUD      Y6, Y5, Y5
+	VPMAXUD      Y5, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPMAXUD      X4, X3, X4
-	VPAND        128(CX), Y0, Y3
-	VPAND        160(CX), Y0, Y5
-	VPMAXUD      Y5, Y3, Y3
-	VPAND        192(CX), Y0, Y5
-	VPMAXUD      Y5, Y3, Y3
-	VPAND        224(CX), Y0, Y5
-	VPMAXUD      Y5, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X5
-	VPMAXUD      X5, X3, X5
-	VPAND        256(CX), Y0, Y3
-	VPAND        288(CX), Y0, Y6
-	VPMAXUD      Y6, Y3, Y3
-	VPAND        320(CX), Y0, Y6
-	VPMAXUD      Y6, Y3, Y3
-	VPAND        352(CX), Y0, Y6
-	VPMAXUD      Y6, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X6
-	VPMAXUD      X6, X3, X6
-	VPAND        384(CX), Y0, Y3
-	VPAND        416(CX), Y0, Y7
-	VPMAXUD      Y7, Y3, Y3
-	VPAND        448(CX), Y0, Y7
-	VPMAXUD      Y7, Y3, Y3
-	VPAND        480(CX), Y0, Y7
-	VPMAXUD      Y7, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X7
-	VPMAXUD      X7, X3, X7
-	VPUNPCKLDQ   X5, X4, X3
-	VPUNPCKHDQ   X5, X4, X4
-	VPMAXUD      X4, X3, X3
-	VPUNPCKLDQ   X7, X6, X4
-	VPUNPCKHDQ   X7, X6, X5
-	VPMAXUD      X5, X4, X4
-	VPUNPCKLQDQ  X4, X3, X5
-	VPUNPCKHQDQ  X4, X3, X3
-	VPMAXUD      X3, X5, X5
-	VMOVDQU      X5, (SI)(R8*4)
-	ADDQ         $0x04, R8
-	ADDQ         $0x00000200, CX
-	SUBQ         $0x04, DI
-	JMP          max4
-
-maxDone4:
-max1:
-	CMPQ         DI, $0x01
-	JLT          maxDone1
-	VPAND        (CX), Y0, Y3
-	VPAND        32(CX), Y0, Y4
-	VPMAXUD      Y4, Y3, Y3
-	VPAND        64(CX), Y0, Y4
-	VPMAXUD      Y4, Y3, Y3
-	VPAND        96(CX), Y0, Y4
-	VPMAXUD      Y4, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X4
-	VPMAXUD      X4, X3, X4
-	VPUNPCKLDQ   X4, X4, X3
-	VPUNPCKHDQ   X4, X4, X5
-	VPMAXUD      X5, X3, X3
-	VPUNPCKLDQ   X4, X4, X5
-	VPUNPCKHDQ   X4, X4, X4
-	VPMAXUD      X4, X5, X5
-	VPUNPCKLQDQ  X5, X3, X4
-	VPUNPCKHQDQ  X5, X3, X3
+	VPSHUFD      $0x4e, X4, X3
 	VPMAXUD      X3, X4, X4
-	VMOVD        X4, (SI)(R8*4)
-	ADDQ         $0x01, R8
-	ADDQ         $0x00000080, CX
-	SUBQ         $0x01, DI
-	JMP          max1
+	VPSHUFD      $0xb1, X4, X3
+	VPMAXUD      X3, X4, X4
+	VDIVPS       quantMost<>+0(SB), X4, X3
+	VMOVAPS      quantMost<>+0(SB), X5
+	VDIVPS       X4, X5, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X5
+	VANDPS       X5, X4, X4
 
-maxDone1:
-	VBROADCASTSS quantMost<>+0(SB), Y0
-	VBROADCASTSS maxFloat<>+0(SB), Y3
-	XORQ         CX, CX
-
-scale:
-	VMOVUPS      (SI)(CX*4), Y4
-	VMOVUPS      32(SI)(CX*4), Y5
-	VDIVPS       Y4, Y0, Y6
-	VDIVPS       Y5, Y0, Y7
-	VCMPPS       $0x12, Y3, Y6, Y8
-	VCMPPS       $0x12, Y3, Y7, Y9
-	VANDPS       Y8, Y6, Y6
-	VANDPS       Y9, Y7, Y7
-	VDIVPS       Y0, Y4, Y4
-	VDIVPS       Y0, Y5, Y5
-	VMOVUPS      Y6, (SI)(CX*4)
-	VMOVUPS      Y7, 32(SI)(CX*4)
-	VMOVUPS      Y4, 128(SI)(CX*4)
-	VMOVUPS      Y5, 160(SI)(CX*4)
-	ADDQ         $0x10, CX
-	CMPQ         CX, DX
-	JLT          scale
-	VBROADCASTSS ones<>+0(SB), Y0
-	VBROADCASTSS wordOnes<>+0(SB), Y3
-	MOVQ         BX, R9
-	SHLQ         $0x05, R9
-	MOVQ         x+32(FP), CX
-	MOVQ         DX, DI
-	XORQ         R8, R8
-
-quant4:
-	CMPQ         DI, $0x04
-	JLT          quantDone4
-	VBROADCASTSS (SI)(R8*4), Y4
-	VMULPS       (CX), Y4, Y5
-	VCVTPS2DQ    Y5, Y5
-	VMULPS       32(CX), Y4, Y6
-	VCVTPS2DQ    Y6, Y6
-	VMULPS       64(CX), Y4, Y7
-	VCVTPS2DQ    Y7, Y7
-	VMULPS       96(CX), Y4, Y4
-	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y6, Y5, Y5
-	VPACKSSDW    Y4, Y7, Y4
-	VPACKSSWB    Y4, Y5, Y5
-	VPMAXSB      Y1, Y5, Y5
-	VPERMD       Y5, Y2, Y5
-	VBROADCASTSS 4(SI)(R8*4), Y4
-	VMULPS       128(CX), Y4, Y6
-	VCVTPS2DQ    Y6, Y6
-	VMULPS       160(CX), Y4, Y7
-	VCVTPS2DQ    Y7, Y7
-	VMULPS       192(CX), Y4, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       224(CX), Y4, Y4
-	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y7, Y6, Y6
-	VPACKSSDW    Y4, Y8, Y4
-	VPACKSSWB    Y4, Y6, Y6
-	VPMAXSB      Y1, Y6, Y6
-	VPERMD       Y6, Y2, Y6
-	VBROADCASTSS 8(SI)(R8*4), Y4
-	VMULPS       256(CX), Y4, Y7
-	VCVTPS2DQ    Y7, Y7
-	VMULPS       288(CX), Y4, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       320(CX), Y4, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       352(CX), Y4, Y4
-	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y8, Y7, Y7
-	VPACKSSDW    Y4, Y9, Y4
-	VPACKSSWB    Y4, Y7, Y7
-	VPMAXSB      Y1, Y7, Y7
-	VPERMD       Y7, Y2, Y7
-	VBROADCASTSS 12(SI)(R8*4), Y4
-	VMULPS       384(CX), Y4, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       416(CX), Y4, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       448(CX), Y4, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       480(CX), Y4, Y4
-	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y9, Y8, Y8
-	VPACKSSDW    Y4, Y10, Y4
-	VPACKSSWB    Y4, Y8, Y8
-	VPMAXSB      Y1, Y8, Y8
-	VPERMD       Y8, Y2, Y8
-	VMOVDQU      Y5, (AX)
-	ADDQ         R9, AX
-	VMOVDQU      Y6, (AX)
-	ADDQ         R9, AX
-	VMOVDQU      Y7, (AX)
-	ADDQ         R9, AX
-	VMOVDQU      Y8, (AX)
-	ADDQ         R9, AX
-	VPMADDUBSW   Y5, Y0, Y4
-	VPMADDWD     Y3, Y4, Y4
-	VPMADDUBSW   Y6, Y0, Y5
-	VPMADDWD     Y3, Y5, Y5
-	VPMADDUBSW   Y7, Y0, Y6
-	VPMADDWD     Y3, Y6, Y6
-	VPMADDUBSW   Y8, Y0, Y7
-	VPMADDWD     Y3, Y7, Y7
-	VPHADDD      Y5, Y4, Y4
-	VPHADDD      Y7, Y6, Y5
-	VPHADDD      Y5, Y4, Y4
-	VEXTRACTI128 $0x01, Y4, X5
-	VPADDD       X5, X4, X5
-	VMOVDQU      X5, 256(SI)(R8*4)
-	ADDQ         $0x04, R8
-	ADDQ         $0x00000200, CX
-	SUBQ         $0x04, DI
-	JMP          quant4
-
-quantDone4:
-quant1:
+group:
+	VMOVD        X3, (CX)
+	VBROADCASTSS X4, Y5
+	LEAQ         512(SI), R12
 	CMPQ         DI, $0x01
-	JLT          quantDone1
-	VBROADCASTSS (SI)(R8*4), Y4
-	VMULPS       (CX), Y4, Y5
-	VCVTPS2DQ    Y5, Y5
-	VMULPS       32(CX), Y4, Y6
+	CMOVQEQ      SI, R12
+	VPAND        (R12), Y0, Y3
+	VPAND        32(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        64(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        96(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        128(R12), Y0, Y4
+	VPAND        160(R12), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VPAND        192(R12), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VPAND        224(R12), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VPAND        256(R12), Y0, Y6
+	VPAND        288(R12), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPAND        320(R12), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPAND        352(R12), Y0, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VPAND        384(R12), Y0, Y7
+	VPAND        416(R12), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        448(R12), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPAND        480(R12), Y0, Y8
+	VPMAXUD      Y8, Y7, Y7
+	VPMAXUD      Y4, Y3, Y3
+	VPMAXUD      Y7, Y6, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPMAXUD      X4, X3, X4
+	VPSHUFD      $0x4e, X4, X3
+	VPMAXUD      X3, X4, X4
+	VPSHUFD      $0xb1, X4, X3
+	VPMAXUD      X3, X4, X4
+	VDIVPS       quantMost<>+0(SB), X4, X3
+	VMOVAPS      quantMost<>+0(SB), X6
+	VDIVPS       X4, X6, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X6
+	VANDPS       X6, X4, X4
+	VMULPS       (SI), Y5, Y6
 	VCVTPS2DQ    Y6, Y6
-	VMULPS       64(CX), Y4, Y7
+	VMULPS       32(SI), Y5, Y7
 	VCVTPS2DQ    Y7, Y7
-	VMULPS       96(CX), Y4, Y4
-	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y6, Y5, Y5
-	VPACKSSDW    Y4, Y7, Y4
-	VPACKSSWB    Y4, Y5, Y5
-	VPMAXSB      Y1, Y5, Y5
-	VPERMD       Y5, Y2, Y5
-	VMOVDQU      Y5, (AX)
-	ADDQ         R9, AX
-	VPMADDUBSW   Y5, Y0, Y4
-	VPMADDWD     Y3, Y4, Y4
-	VPHADDD      Y4, Y4, Y5
-	VPHADDD      Y4, Y4, Y4
-	VPHADDD      Y4, Y5, Y5
-	VEXTRACTI128 $0x01, Y5, X4
-	VPADDD       X4, X5, X4
-	VMOVD        X4, 256(SI)(R8*4)
-	ADDQ         $0x01, R8
-	ADDQ         $0x00000080, CX
-	SUBQ         $0x01, DI
-	JMP          quant1
-
-quantDone1:
-	MOVQ scale+8(FP), AX
-	MOVQ sum+16(FP), CX
-	MOVQ start+24(FP), DI
-	XORQ R9, R9
-	XORQ R8, R8
-
-scatter:
-	MOVL 128(SI)(R8*4), R10
-	MOVL R10, (AX)(R9*4)
-	MOVL 256(SI)(R8*4), R10
-	MOVL R10, (CX)(R9*4)
-	SHLL $0x07, R10
-	NEGL R10
-	MOVL R10, (DI)(R9*4)
-	ADDQ BX, R9
-	INCQ R8
-	CMPQ R8, DX
-	JLT  scatter
+	VMULPS       64(SI), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       96(SI), Y5, Y9
+	VCVTPS2DQ    Y9, Y9
+	VPACKSSDW    Y7, Y6, Y6
+	VPACKSSDW    Y9, Y8, Y8
+	VPACKSSWB    Y8, Y6, Y6
+	VPMAXSB      quantLeast<>+0(SB), Y6, Y6
+	VPERMD       Y6, Y1, Y6
+	VMOVDQU      Y6, (AX)
+	VPXOR        excess<>+0(SB), Y6, Y6
+	VPSADBW      Y2, Y6, Y6
+	VMULPS       128(SI), Y5, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       160(SI), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       192(SI), Y5, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       224(SI), Y5, Y10
+	VCVTPS2DQ    Y10, Y10
+	VPACKSSDW    Y8, Y7, Y7
+	VPACKSSDW    Y10, Y9, Y9
+	VPACKSSWB    Y9, Y7, Y7
+	VPMAXSB      quantLeast<>+0(SB), Y7, Y7
+	VPERMD       Y7, Y1, Y7
+	VMOVDQU      Y7, (AX)(R8*1)
+	VPXOR        excess<>+0(SB), Y7, Y7
+	VPSADBW      Y2, Y7, Y7
+	VMULPS       256(SI), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       288(SI), Y5, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       320(SI), Y5, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       352(SI), Y5, Y11
+	VCVTPS2DQ    Y11, Y11
+	VPACKSSDW    Y9, Y8, Y8
+	VPACKSSDW    Y11, Y10, Y10
+	VPACKSSWB    Y10, Y8, Y8
+	VPMAXSB      quantLeast<>+0(SB), Y8, Y8
+	VPERMD       Y8, Y1, Y8
+	VMOVDQU      Y8, (AX)(R8*2)
+	VPXOR        excess<>+0(SB), Y8, Y8
+	VPSADBW      Y2, Y8, Y8
+	VMULPS       384(SI), Y5, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       416(SI), Y5, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       448(SI), Y5, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       480(SI), Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y10, Y9, Y9
+	VPACKSSDW    Y5, Y11, Y11
+	VPACKSSWB    Y11, Y9, Y9
+	VPMAXSB      quantLeast<>+0(SB), Y9, Y9
+	VPERMD       Y9, Y1, Y9
+	VMOVDQU      Y9, (AX)(R9*1)
+	VPXOR        excess<>+0(SB), Y9, Y5
+	VPSADBW      Y2, Y5, Y5
+	VSHUFPS      $0x88, Y7, Y6, Y6
+	VSHUFPS      $0x88, Y5, Y8, Y8
+	VPHADDD      Y8, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X5
+	VPADDD       X6, X5, X5
+	VPSUBD       blockExcess<>+0(SB), X5, X5
+	VPSUBD       X5, X2, X6
+	VPSLLD       $0x07, X6, X6
+	VMOVD        X5, (DX)
+	VPEXTRD      $0x01, X5, (DX)(R10*1)
+	VPEXTRD      $0x02, X5, (DX)(R10*2)
+	VPEXTRD      $0x03, X5, (DX)(R11*1)
+	VMOVD        X6, (BX)
+	VPEXTRD      $0x01, X6, (BX)(R10*1)
+	VPEXTRD      $0x02, X6, (BX)(R10*2)
+	VPEXTRD      $0x03, X6, (BX)(R11*1)
+	MOVQ         R12, SI
+	LEAQ         (AX)(R8*4), AX
+	ADDQ         R10, CX
+	LEAQ         (DX)(R10*4), DX
+	LEAQ         (BX)(R10*4), BX
+	DECQ         DI
+	JNZ          group
 	VZEROUPPER
 	RET
 
@@ -1228,25 +1157,250 @@ DATA packOrder<>+24(SB)/4, $0x00000003
 DATA packOrder<>+28(SB)/4, $0x00000007
 GLOBL packOrder<>(SB), RODATA|NOPTR, $32
 
-DATA ones<>+0(SB)/4, $0x01010101
-DATA ones<>+4(SB)/4, $0x01010101
-DATA ones<>+8(SB)/4, $0x01010101
-DATA ones<>+12(SB)/4, $0x01010101
-DATA ones<>+16(SB)/4, $0x01010101
-DATA ones<>+20(SB)/4, $0x01010101
-DATA ones<>+24(SB)/4, $0x01010101
-DATA ones<>+28(SB)/4, $0x01010101
-GLOBL ones<>(SB), RODATA|NOPTR, $32
+DATA excess<>+0(SB)/4, $0x80808080
+DATA excess<>+4(SB)/4, $0x80808080
+DATA excess<>+8(SB)/4, $0x80808080
+DATA excess<>+12(SB)/4, $0x80808080
+DATA excess<>+16(SB)/4, $0x80808080
+DATA excess<>+20(SB)/4, $0x80808080
+DATA excess<>+24(SB)/4, $0x80808080
+DATA excess<>+28(SB)/4, $0x80808080
+GLOBL excess<>(SB), RODATA|NOPTR, $32
 
-DATA wordOnes<>+0(SB)/4, $0x00010001
-DATA wordOnes<>+4(SB)/4, $0x00010001
-DATA wordOnes<>+8(SB)/4, $0x00010001
-DATA wordOnes<>+12(SB)/4, $0x00010001
-DATA wordOnes<>+16(SB)/4, $0x00010001
-DATA wordOnes<>+20(SB)/4, $0x00010001
-DATA wordOnes<>+24(SB)/4, $0x00010001
-DATA wordOnes<>+28(SB)/4, $0x00010001
-GLOBL wordOnes<>(SB), RODATA|NOPTR, $32
+DATA blockExcess<>+0(SB)/4, $0x00001000
+DATA blockExcess<>+4(SB)/4, $0x00001000
+DATA blockExcess<>+8(SB)/4, $0x00001000
+DATA blockExcess<>+12(SB)/4, $0x00001000
+DATA blockExcess<>+16(SB)/4, $0x00001000
+DATA blockExcess<>+20(SB)/4, $0x00001000
+DATA blockExcess<>+24(SB)/4, $0x00001000
+DATA blockExcess<>+28(SB)/4, $0x00001000
+GLOBL blockExcess<>(SB), RODATA|NOPTR, $32
+
+// func Quantise1(quant *[32]int8, scale *float32, sum *int32, start *int32, x *float32, groups int, stride int)
+// Requires: AVX, AVX2, CMOV
+TEXT ·Quantise1(SB), NOSPLIT, $0-56
+	MOVQ         quant+0(FP), AX
+	MOVQ         scale+8(FP), CX
+	MOVQ         sum+16(FP), DX
+	MOVQ         start+24(FP), BX
+	MOVQ         x+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         stride+48(FP), R8
+	SHLQ         $0x05, R8
+	LEAQ         (R8)(R8*2), R9
+	MOVQ         stride+48(FP), R10
+	SHLQ         $0x02, R10
+	LEAQ         (R10)(R10*2), R11
+	VBROADCASTSS magnitude<>+0(SB), Y0
+	VMOVUPS      packOrder<>+0(SB), Y1
+	VPXOR        Y2, Y2, Y2
+	VPAND        (SI), Y0, Y3
+	VPAND        32(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        64(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        96(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X5
+	VPMAXUD      X5, X3, X5
+	VPAND        128(SI), Y0, Y3
+	VPAND        160(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        192(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        224(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X7
+	VPMAXUD      X7, X3, X7
+	VPAND        256(SI), Y0, Y3
+	VPAND        288(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        320(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        352(SI), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPMAXUD      X4, X3, X4
+	VPAND        384(SI), Y0, Y3
+	VPAND        416(SI), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VPAND        448(SI), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VPAND        480(SI), Y0, Y6
+	VPMAXUD      Y6, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X6
+	VPMAXUD      X6, X3, X6
+	VPUNPCKLDQ   X7, X5, X3
+	VPUNPCKHDQ   X7, X5, X5
+	VPMAXUD      X5, X3, X3
+	VPUNPCKLDQ   X6, X4, X5
+	VPUNPCKHDQ   X6, X4, X4
+	VPMAXUD      X4, X5, X5
+	VPUNPCKLQDQ  X5, X3, X4
+	VPUNPCKHQDQ  X5, X3, X3
+	VPMAXUD      X3, X4, X4
+	VDIVPS       quantMost<>+0(SB), X4, X3
+	VMOVAPS      quantMost<>+0(SB), X5
+	VDIVPS       X4, X5, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X5
+	VANDPS       X5, X4, X4
+
+group:
+	VMOVD        X3, (CX)
+	VPEXTRD      $0x01, X3, (CX)(R10*1)
+	VPEXTRD      $0x02, X3, (CX)(R10*2)
+	VPEXTRD      $0x03, X3, (CX)(R11*1)
+	VMOVAPS      X4, X5
+	LEAQ         512(SI), R12
+	CMPQ         DI, $0x01
+	CMOVQEQ      SI, R12
+	VPAND        (R12), Y0, Y3
+	VPAND        32(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        64(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        96(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X6
+	VPMAXUD      X6, X3, X6
+	VPAND        128(R12), Y0, Y3
+	VPAND        160(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        192(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        224(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X8
+	VPMAXUD      X8, X3, X8
+	VPAND        256(R12), Y0, Y3
+	VPAND        288(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        320(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VPAND        352(R12), Y0, Y4
+	VPMAXUD      Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPMAXUD      X4, X3, X4
+	VPAND        384(R12), Y0, Y3
+	VPAND        416(R12), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VPAND        448(R12), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VPAND        480(R12), Y0, Y7
+	VPMAXUD      Y7, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X7
+	VPMAXUD      X7, X3, X7
+	VPUNPCKLDQ   X8, X6, X3
+	VPUNPCKHDQ   X8, X6, X6
+	VPMAXUD      X6, X3, X3
+	VPUNPCKLDQ   X7, X4, X6
+	VPUNPCKHDQ   X7, X4, X4
+	VPMAXUD      X4, X6, X6
+	VPUNPCKLQDQ  X6, X3, X4
+	VPUNPCKHQDQ  X6, X3, X3
+	VPMAXUD      X3, X4, X4
+	VDIVPS       quantMost<>+0(SB), X4, X3
+	VMOVAPS      quantMost<>+0(SB), X6
+	VDIVPS       X4, X6, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X6
+	VANDPS       X6, X4, X4
+	VBROADCASTSS X5, Y6
+	VMULPS       (SI), Y6, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       32(SI), Y6, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       64(SI), Y6, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       96(SI), Y6, Y6
+	VCVTPS2DQ    Y6, Y6
+	VPACKSSDW    Y8, Y7, Y7
+	VPACKSSDW    Y6, Y9, Y9
+	VPACKSSWB    Y9, Y7, Y7
+	VPMAXSB      quantLeast<>+0(SB), Y7, Y7
+	VPERMD       Y7, Y1, Y7
+	VMOVDQU      Y7, (AX)
+	VPXOR        excess<>+0(SB), Y7, Y6
+	VPSADBW      Y2, Y6, Y6
+	VPSHUFD      $0x55, X5, X7
+	VBROADCASTSS X7, Y7
+	VMULPS       128(SI), Y7, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       160(SI), Y7, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       192(SI), Y7, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       224(SI), Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPACKSSDW    Y9, Y8, Y8
+	VPACKSSDW    Y7, Y10, Y10
+	VPACKSSWB    Y10, Y8, Y8
+	VPMAXSB      quantLeast<>+0(SB), Y8, Y8
+	VPERMD       Y8, Y1, Y8
+	VMOVDQU      Y8, (AX)(R8*1)
+	VPXOR        excess<>+0(SB), Y8, Y7
+	VPSADBW      Y2, Y7, Y7
+	VPSHUFD      $0xaa, X5, X8
+	VBROADCASTSS X8, Y8
+	VMULPS       256(SI), Y8, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       288(SI), Y8, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       320(SI), Y8, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       352(SI), Y8, Y8
+	VCVTPS2DQ    Y8, Y8
+	VPACKSSDW    Y10, Y9, Y9
+	VPACKSSDW    Y8, Y11, Y11
+	VPACKSSWB    Y11, Y9, Y9
+	VPMAXSB      quantLeast<>+0(SB), Y9, Y9
+	VPERMD       Y9, Y1, Y9
+	VMOVDQU      Y9, (AX)(R8*2)
+	VPXOR        excess<>+0(SB), Y9, Y8
+	VPSADBW      Y2, Y8, Y8
+	VPSHUFD      $0xff, X5, X5
+	VBROADCASTSS X5, Y5
+	VMULPS       384(SI), Y5, Y9
+	VCVTPS2DQ    Y9, Y9
+	VMULPS       416(SI), Y5, Y10
+	VCVTPS2DQ    Y10, Y10
+	VMULPS       448(SI), Y5, Y11
+	VCVTPS2DQ    Y11, Y11
+	VMULPS       480(SI), Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y10, Y9, Y9
+	VPACKSSDW    Y5, Y11, Y11
+	VPACKSSWB    Y11, Y9, Y9
+	VPMAXSB      quantLeast<>+0(SB), Y9, Y9
+	VPERMD       Y9, Y1, Y9
+	VMOVDQU      Y9, (AX)(R9*1)
+	VPXOR        excess<>+0(SB), Y9, Y5
+	VPSADBW      Y2, Y5, Y5
+	VSHUFPS      $0x88, Y7, Y6, Y6
+	VSHUFPS      $0x88, Y5, Y8, Y8
+	VPHADDD      Y8, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X5
+	VPADDD       X6, X5, X5
+	VPSUBD       blockExcess<>+0(SB), X5, X5
+	VPSUBD       X5, X2, X6
+	VPSLLD       $0x07, X6, X6
+	VMOVD        X5, (DX)
+	VPEXTRD      $0x01, X5, (DX)(R10*1)
+	VPEXTRD      $0x02, X5, (DX)(R10*2)
+	VPEXTRD      $0x03, X5, (DX)(R11*1)
+	VMOVD        X6, (BX)
+	VPEXTRD      $0x01, X6, (BX)(R10*1)
+	VPEXTRD      $0x02, X6, (BX)(R10*2)
+	VPEXTRD      $0x03, X6, (BX)(R11*1)
+	MOVQ         R12, SI
+	LEAQ         (AX)(R8*4), AX
+	LEAQ         (CX)(R10*4), CX
+	LEAQ         (DX)(R10*4), DX
+	LEAQ         (BX)(R10*4), BX
+	DECQ         DI
+	JNZ          group
+	VZEROUPPER
+	RET
 
 // func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
 // Requires: AVX, AVX2, F16C
@@ -1256,134 +1410,131 @@ TEXT ·StoreGroups(SB), NOSPLIT, $0-32
 	MOVQ         src+16(FP), DX
 	MOVQ         groups+24(FP), BX
 	VBROADCASTSS magnitude<>+0(SB), Y0
-	VBROADCASTSS quantMost<>+0(SB), X1
-	VBROADCASTSS maxFloat<>+0(SB), X2
-	VBROADCASTSS quantLeast<>+0(SB), Y3
-	VMOVUPS      packOrder<>+0(SB), Y4
-	VBROADCASTSS one<>+0(SB), X5
-	VBROADCASTSS quietNaN<>+0(SB), X6
+	VMOVUPS      packOrder<>+0(SB), Y1
+	VBROADCASTSS one<>+0(SB), X2
+	VBROADCASTSS quietNaN<>+0(SB), X3
 
 group4:
 	CMPQ         BX, $0x04
 	JLT          groupDone4
-	VPAND        (DX), Y0, Y7
-	VPAND        32(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPAND        128(DX), Y0, Y7
-	VPAND        160(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        192(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VPAND        224(DX), Y0, Y9
-	VPMAXUD      Y9, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X9
-	VPMAXUD      X9, X7, X9
-	VPAND        256(DX), Y0, Y7
-	VPAND        288(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        320(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VPAND        352(DX), Y0, Y10
-	VPMAXUD      Y10, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X10
-	VPMAXUD      X10, X7, X10
-	VPAND        384(DX), Y0, Y7
-	VPAND        416(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        448(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VPAND        480(DX), Y0, Y11
-	VPMAXUD      Y11, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X11
-	VPMAXUD      X11, X7, X11
-	VPUNPCKLDQ   X9, X8, X7
-	VPUNPCKHDQ   X9, X8, X8
-	VPMAXUD      X8, X7, X7
-	VPUNPCKLDQ   X11, X10, X8
-	VPUNPCKHDQ   X11, X10, X9
-	VPMAXUD      X9, X8, X8
-	VPUNPCKLQDQ  X8, X7, X9
-	VPUNPCKHQDQ  X8, X7, X7
-	VPMAXUD      X7, X9, X9
-	VDIVPS       X1, X9, X9
-	VCMPPS       $0x03, X9, X9, X7
-	VBLENDVPS    X7, X6, X9, X9
-	VCVTPS2PH    $0x00, X9, X9
-	VMOVQ        X9, (CX)
+	VPAND        (DX), Y0, Y4
+	VPAND        32(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        64(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        96(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPMAXUD      X5, X4, X5
+	VPAND        128(DX), Y0, Y4
+	VPAND        160(DX), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VPAND        192(DX), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VPAND        224(DX), Y0, Y6
+	VPMAXUD      Y6, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X6
+	VPMAXUD      X6, X4, X6
+	VPAND        256(DX), Y0, Y4
+	VPAND        288(DX), Y0, Y7
+	VPMAXUD      Y7, Y4, Y4
+	VPAND        320(DX), Y0, Y7
+	VPMAXUD      Y7, Y4, Y4
+	VPAND        352(DX), Y0, Y7
+	VPMAXUD      Y7, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X7
+	VPMAXUD      X7, X4, X7
+	VPAND        384(DX), Y0, Y4
+	VPAND        416(DX), Y0, Y8
+	VPMAXUD      Y8, Y4, Y4
+	VPAND        448(DX), Y0, Y8
+	VPMAXUD      Y8, Y4, Y4
+	VPAND        480(DX), Y0, Y8
+	VPMAXUD      Y8, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X8
+	VPMAXUD      X8, X4, X8
+	VPUNPCKLDQ   X6, X5, X4
+	VPUNPCKHDQ   X6, X5, X5
+	VPMAXUD      X5, X4, X4
+	VPUNPCKLDQ   X8, X7, X5
+	VPUNPCKHDQ   X8, X7, X6
+	VPMAXUD      X6, X5, X5
+	VPUNPCKLQDQ  X5, X4, X6
+	VPUNPCKHQDQ  X5, X4, X4
+	VPMAXUD      X4, X6, X6
+	VDIVPS       quantMost<>+0(SB), X6, X6
+	VCMPPS       $0x03, X6, X6, X4
+	VBLENDVPS    X4, X3, X6, X6
+	VCVTPS2PH    $0x00, X6, X6
+	VMOVQ        X6, (CX)
 	ADDQ         $0x08, CX
-	VCVTPH2PS    X9, X9
-	VDIVPS       X9, X5, X7
-	VCMPPS       $0x12, X2, X7, X8
-	VANDPS       X8, X7, X7
-	VBROADCASTSS X7, Y8
-	VMULPS       (DX), Y8, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       32(DX), Y8, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       64(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       96(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y10, Y9, Y9
-	VPACKSSDW    Y8, Y11, Y8
-	VPACKSSWB    Y8, Y9, Y9
-	VPMAXSB      Y3, Y9, Y9
-	VPERMD       Y9, Y4, Y9
-	VPSHUFD      $0x55, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       128(DX), Y8, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       160(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       192(DX), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       224(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y11, Y10, Y10
-	VPACKSSDW    Y8, Y12, Y8
-	VPACKSSWB    Y8, Y10, Y10
-	VPMAXSB      Y3, Y10, Y10
-	VPERMD       Y10, Y4, Y10
-	VPSHUFD      $0xaa, X7, X8
-	VBROADCASTSS X8, Y8
-	VMULPS       256(DX), Y8, Y11
-	VCVTPS2DQ    Y11, Y11
-	VMULPS       288(DX), Y8, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       320(DX), Y8, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       352(DX), Y8, Y8
-	VCVTPS2DQ    Y8, Y8
-	VPACKSSDW    Y12, Y11, Y11
-	VPACKSSDW    Y8, Y13, Y8
-	VPACKSSWB    Y8, Y11, Y11
-	VPMAXSB      Y3, Y11, Y11
-	VPERMD       Y11, Y4, Y11
-	VPSHUFD      $0xff, X7, X7
-	VBROADCASTSS X7, Y7
-	VMULPS       384(DX), Y7, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       416(DX), Y7, Y12
-	VCVTPS2DQ    Y12, Y12
-	VMULPS       448(DX), Y7, Y13
-	VCVTPS2DQ    Y13, Y13
-	VMULPS       480(DX), Y7, Y7
+	VCVTPH2PS    X6, X6
+	VDIVPS       X6, X2, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X5
+	VANDPS       X5, X4, X4
+	VBROADCASTSS X4, Y5
+	VMULPS       (DX), Y5, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       32(DX), Y5, Y7
 	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y12, Y8, Y8
-	VPACKSSDW    Y7, Y13, Y7
-	VPACKSSWB    Y7, Y8, Y8
-	VPMAXSB      Y3, Y8, Y8
-	VPERMD       Y8, Y4, Y8
-	VMOVDQU      Y9, (AX)
-	VMOVDQU      Y10, 32(AX)
-	VMOVDQU      Y11, 64(AX)
-	VMOVDQU      Y8, 96(AX)
+	VMULPS       64(DX), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       96(DX), Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y7, Y6, Y6
+	VPACKSSDW    Y5, Y8, Y8
+	VPACKSSWB    Y8, Y6, Y6
+	VPMAXSB      quantLeast<>+0(SB), Y6, Y6
+	VPERMD       Y6, Y1, Y6
+	VMOVDQU      Y6, (AX)
+	VPSHUFD      $0x55, X4, X5
+	VBROADCASTSS X5, Y5
+	VMULPS       128(DX), Y5, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       160(DX), Y5, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       192(DX), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       224(DX), Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y7, Y6, Y6
+	VPACKSSDW    Y5, Y8, Y8
+	VPACKSSWB    Y8, Y6, Y6
+	VPMAXSB      quantLeast<>+0(SB), Y6, Y6
+	VPERMD       Y6, Y1, Y6
+	VMOVDQU      Y6, 32(AX)
+	VPSHUFD      $0xaa, X4, X5
+	VBROADCASTSS X5, Y5
+	VMULPS       256(DX), Y5, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       288(DX), Y5, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       320(DX), Y5, Y8
+	VCVTPS2DQ    Y8, Y8
+	VMULPS       352(DX), Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y7, Y6, Y6
+	VPACKSSDW    Y5, Y8, Y8
+	VPACKSSWB    Y8, Y6, Y6
+	VPMAXSB      quantLeast<>+0(SB), Y6, Y6
+	VPERMD       Y6, Y1, Y6
+	VMOVDQU      Y6, 64(AX)
+	VPSHUFD      $0xff, X4, X4
+	VBROADCASTSS X4, Y4
+	VMULPS       384(DX), Y4, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMULPS       416(DX), Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       448(DX), Y4, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       480(DX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y6, Y5, Y5
+	VPACKSSDW    Y4, Y7, Y7
+	VPACKSSWB    Y7, Y5, Y5
+	VPMAXSB      quantLeast<>+0(SB), Y5, Y5
+	VPERMD       Y5, Y1, Y5
+	VMOVDQU      Y5, 96(AX)
 	ADDQ         $0x80, AX
 	ADDQ         $0x00000200, DX
 	SUBQ         $0x04, BX
@@ -1393,49 +1544,49 @@ groupDone4:
 group1:
 	CMPQ         BX, $0x01
 	JLT          groupDone1
-	VPAND        (DX), Y0, Y7
-	VPAND        32(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        64(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VPAND        96(DX), Y0, Y8
-	VPMAXUD      Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPMAXUD      X8, X7, X8
-	VPUNPCKLDQ   X8, X8, X7
-	VPUNPCKHDQ   X8, X8, X9
-	VPMAXUD      X9, X7, X7
-	VPUNPCKLDQ   X8, X8, X9
-	VPUNPCKHDQ   X8, X8, X8
-	VPMAXUD      X8, X9, X9
-	VPUNPCKLQDQ  X9, X7, X8
-	VPUNPCKHQDQ  X9, X7, X7
-	VPMAXUD      X7, X8, X8
-	VDIVPS       X1, X8, X8
-	VCMPPS       $0x03, X8, X8, X7
-	VBLENDVPS    X7, X6, X8, X8
-	VCVTPS2PH    $0x00, X8, X8
-	VPEXTRW      $0x00, X8, (CX)
+	VPAND        (DX), Y0, Y4
+	VPAND        32(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        64(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VPAND        96(DX), Y0, Y5
+	VPMAXUD      Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPMAXUD      X5, X4, X5
+	VPUNPCKLDQ   X5, X5, X4
+	VPUNPCKHDQ   X5, X5, X6
+	VPMAXUD      X6, X4, X4
+	VPUNPCKLDQ   X5, X5, X6
+	VPUNPCKHDQ   X5, X5, X5
+	VPMAXUD      X5, X6, X6
+	VPUNPCKLQDQ  X6, X4, X5
+	VPUNPCKHQDQ  X6, X4, X4
+	VPMAXUD      X4, X5, X5
+	VDIVPS       quantMost<>+0(SB), X5, X5
+	VCMPPS       $0x03, X5, X5, X4
+	VBLENDVPS    X4, X3, X5, X5
+	VCVTPS2PH    $0x00, X5, X5
+	VPEXTRW      $0x00, X5, (CX)
 	ADDQ         $0x02, CX
-	VCVTPH2PS    X8, X8
-	VDIVPS       X8, X5, X7
-	VCMPPS       $0x12, X2, X7, X8
-	VANDPS       X8, X7, X7
-	VBROADCASTSS X7, Y7
-	VMULPS       (DX), Y7, Y8
-	VCVTPS2DQ    Y8, Y8
-	VMULPS       32(DX), Y7, Y9
-	VCVTPS2DQ    Y9, Y9
-	VMULPS       64(DX), Y7, Y10
-	VCVTPS2DQ    Y10, Y10
-	VMULPS       96(DX), Y7, Y7
+	VCVTPH2PS    X5, X5
+	VDIVPS       X5, X2, X4
+	VCMPPS       $0x12, maxFloat<>+0(SB), X4, X5
+	VANDPS       X5, X4, X4
+	VBROADCASTSS X4, Y4
+	VMULPS       (DX), Y4, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMULPS       32(DX), Y4, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       64(DX), Y4, Y7
 	VCVTPS2DQ    Y7, Y7
-	VPACKSSDW    Y9, Y8, Y8
-	VPACKSSDW    Y7, Y10, Y7
-	VPACKSSWB    Y7, Y8, Y8
-	VPMAXSB      Y3, Y8, Y8
-	VPERMD       Y8, Y4, Y8
-	VMOVDQU      Y8, (AX)
+	VMULPS       96(DX), Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPACKSSDW    Y6, Y5, Y5
+	VPACKSSDW    Y4, Y7, Y7
+	VPACKSSWB    Y7, Y5, Y5
+	VPMAXSB      quantLeast<>+0(SB), Y5, Y5
+	VPERMD       Y5, Y1, Y5
+	VMOVDQU      Y5, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x00000080, DX
 	SUBQ         $0x01, BX
@@ -1491,16 +1642,6 @@ loop:
 	JNZ          loop
 	VZEROUPPER
 	RET
-
-DATA excess<>+0(SB)/4, $0x80808080
-DATA excess<>+4(SB)/4, $0x80808080
-DATA excess<>+8(SB)/4, $0x80808080
-DATA excess<>+12(SB)/4, $0x80808080
-DATA excess<>+16(SB)/4, $0x80808080
-DATA excess<>+20(SB)/4, $0x80808080
-DATA excess<>+24(SB)/4, $0x80808080
-DATA excess<>+28(SB)/4, $0x80808080
-GLOBL excess<>(SB), RODATA|NOPTR, $32
 
 // func UnpackQ4(dst *float32, panel *byte, levels *int8, lane int, blocks int)
 // Requires: AVX, AVX2, F16C

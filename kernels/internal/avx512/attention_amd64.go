@@ -161,3 +161,8 @@ func Softmax(part *float32, stride int, scores *float32, keys int, step int, row
 //
 //go:noescape
 func Combine(out *float32, outStride int, parts *float32, rowStride int, stride int, blocks int, rows int, dim int)
+
+// Prefetch asks for so many lines of 64 bytes, at least one, to be brought to the second level of the cache.
+//
+//go:noescape
+func Prefetch(p *byte, lines int)

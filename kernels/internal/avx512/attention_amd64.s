@@ -5702,3 +5702,16 @@ done160:
 	JNZ  row151
 	VZEROUPPER
 	RET
+
+// func Prefetch(p *byte, lines int)
+// Requires: MMX+
+TEXT ·Prefetch(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ lines+8(FP), CX
+
+line162:
+	PREFETCHT1 (AX)
+	ADDQ       $+64, AX
+	DECQ       CX
+	JNZ        line162
+	RET

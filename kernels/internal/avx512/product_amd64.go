@@ -5,82 +5,122 @@ package avx512
 // MulQ8x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //
 //go:noescape
-func MulQ8x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x2 is MulQ8x1 for 2 columns.
 //
 //go:noescape
-func MulQ8x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x2(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x3 is MulQ8x1 for 3 columns.
 //
 //go:noescape
-func MulQ8x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x3(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x4 is MulQ8x1 for 4 columns.
 //
 //go:noescape
-func MulQ8x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x4(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x5 is MulQ8x1 for 5 columns.
 //
 //go:noescape
-func MulQ8x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x5(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x6 is MulQ8x1 for 6 columns.
 //
 //go:noescape
-func MulQ8x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x6(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x7 is MulQ8x1 for 7 columns.
 //
 //go:noescape
-func MulQ8x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x7(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ8x8 is MulQ8x1 for 8 columns.
 //
 //go:noescape
-func MulQ8x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ8x8(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //
 //go:noescape
-func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x2 is MulQ4x1 for 2 columns.
 //
 //go:noescape
-func MulQ4x2(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x2(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x3 is MulQ4x1 for 3 columns.
 //
 //go:noescape
-func MulQ4x3(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x3(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x4 is MulQ4x1 for 4 columns.
 //
 //go:noescape
-func MulQ4x4(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x4(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x5 is MulQ4x1 for 5 columns.
 //
 //go:noescape
-func MulQ4x5(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x5(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x6 is MulQ4x1 for 6 columns.
 //
 //go:noescape
-func MulQ4x6(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x6(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x7 is MulQ4x1 for 7 columns.
 //
 //go:noescape
-func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x7(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulQ4x8 is MulQ4x1 for 8 columns.
 //
 //go:noescape
-func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, blocks int, leaf int, unit float32, limit float32) bool
+func MulQ4x8(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
+//
+//go:noescape
+func MulQ4VBMIx1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx2 is MulQ4VBMIx1 for 2 columns.
+//
+//go:noescape
+func MulQ4VBMIx2(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx3 is MulQ4VBMIx1 for 3 columns.
+//
+//go:noescape
+func MulQ4VBMIx3(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx4 is MulQ4VBMIx1 for 4 columns.
+//
+//go:noescape
+func MulQ4VBMIx4(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx5 is MulQ4VBMIx1 for 5 columns.
+//
+//go:noescape
+func MulQ4VBMIx5(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx6 is MulQ4VBMIx1 for 6 columns.
+//
+//go:noescape
+func MulQ4VBMIx6(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx7 is MulQ4VBMIx1 for 7 columns.
+//
+//go:noescape
+func MulQ4VBMIx7(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
+
+// MulQ4VBMIx8 is MulQ4VBMIx1 for 8 columns.
+//
+//go:noescape
+func MulQ4VBMIx8(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
 
 // MulBF16x1 multiplies a panel of 16 rows by 1 column; the package's comment has the parameters.
 //

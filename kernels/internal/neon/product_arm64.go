@@ -3,89 +3,92 @@
 package neon
 
 // Q8Dot1 adds the contributions of a panel's leaves to sums (1, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 1 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 1 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. unit is 2^Exponent. The result is the bits of the largest magnitude of a
+// contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
-func Q8Dot1(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+func Q8Dot1(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q8Dot2 adds the contributions of a panel's leaves to sums (2, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 2 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 2 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. unit is 2^Exponent. The result is the bits of the largest magnitude of a
+// contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
-func Q8Dot2(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+func Q8Dot2(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q8Dot4 adds the contributions of a panel's leaves to sums (4, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 4 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 4 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. unit is 2^Exponent. The result is the bits of the largest magnitude of a
+// contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
-func Q8Dot4(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+func Q8Dot4(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q4Dot1 adds the contributions of a panel's leaves to sums (1, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 1 columns, whose quants and scales go from one block to the next by width columns.
-// The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the bits of the largest magnitude of a
-// contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 1 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the
+// bits of the largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
 func Q4Dot1(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q4Dot2 adds the contributions of a panel's leaves to sums (2, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 2 columns, whose quants and scales go from one block to the next by width columns.
-// The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the bits of the largest magnitude of a
-// contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 2 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the
+// bits of the largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
 func Q4Dot2(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q4Dot4 adds the contributions of a panel's leaves to sums (4, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 4 columns, whose quants and scales go from one block to the next by width columns.
-// The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the bits of the largest magnitude of a
-// contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 4 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the
+// bits of the largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
 func Q4Dot4(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q8MM1 adds the contributions of a panel's leaves to sums (1, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 1 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 1 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. start is -128 times the sums of the quants, and goes as they do. unit is
+// 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the matrix's
+// limit, sums are meaningless.
 //
 //go:noescape
 func Q8MM1(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q8MM2 adds the contributions of a panel's leaves to sums (2, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 2 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 2 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. start is -128 times the sums of the quants, and goes as they do. unit is
+// 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the matrix's
+// limit, sums are meaningless.
 //
 //go:noescape
 func Q8MM2(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q8MM4 adds the contributions of a panel's leaves to sums (4, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 4 columns, whose quants and scales go from one block to the next by width columns.
-// start is -128 times the sums of the quants, and goes as they do. unit is 2^Exponent. The result is the bits of the
-// largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 4 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. start is -128 times the sums of the quants, and goes as they do. unit is
+// 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the matrix's
+// limit, sums are meaningless.
 //
 //go:noescape
 func Q8MM4(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q4MM2 adds the contributions of a panel's leaves to sums (2, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 2 columns, whose quants and scales go from one block to the next by width columns.
-// The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the bits of the largest magnitude of a
-// contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 2 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the
+// bits of the largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
 func Q4MM2(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)
 
 // Q4MM4 adds the contributions of a panel's leaves to sums (4, 16). There are blocks blocks, in leaves of perLeaf and
-// perhaps a shorter last one, and 4 columns, whose quants and scales go from one block to the next by width columns.
-// The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the bits of the largest magnitude of a
-// contribution: where that is not below the matrix's limit, sums are meaningless.
+// perhaps a shorter last one, and 4 columns, whose quants go from one block to the next by width columns, and their
+// scales from one leaf to the next. The nibbles are indices into the 16 levels. unit is 2^Exponent. The result is the
+// bits of the largest magnitude of a contribution: where that is not below the matrix's limit, sums are meaningless.
 //
 //go:noescape
 func Q4MM4(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)

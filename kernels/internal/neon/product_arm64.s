@@ -2,17 +2,16 @@
 
 #include "textflag.h"
 
-// func Q8Dot1(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
-TEXT ·Q8Dot1(SB), NOSPLIT, $0-76
+// func Q8Dot1(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+TEXT ·Q8Dot1(SB), NOSPLIT, $0-68
 	MOVD sums+0(FP), R0
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
-	MOVD width+40(FP), R5
-	MOVD blocks+48(FP), R6
-	MOVD perLeaf+56(FP), R7
-	MOVWU unit+64(FP), R8
+	MOVD width+32(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD perLeaf+48(FP), R7
+	MOVWU unit+56(FP), R8
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
@@ -25,8 +24,6 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -132,48 +129,46 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVS (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e32dc42 // fmul v2.4s, v2.4s, v18.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	ADD $544, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVS (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
@@ -182,25 +177,23 @@ block0:
 	FSTPQ (F26, F27), 32(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
-	FMOVS F31, top+72(FP)
+	FMOVS F31, top+64(FP)
 	RET
 
-// func Q8Dot2(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
-TEXT ·Q8Dot2(SB), NOSPLIT, $0-76
+// func Q8Dot2(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+TEXT ·Q8Dot2(SB), NOSPLIT, $0-68
 	MOVD sums+0(FP), R0
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
-	MOVD width+40(FP), R5
-	MOVD blocks+48(FP), R6
-	MOVD perLeaf+56(FP), R7
-	MOVWU unit+64(FP), R8
+	MOVD width+32(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD perLeaf+48(FP), R7
+	MOVWU unit+56(FP), R8
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
@@ -213,8 +206,6 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -353,64 +344,58 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVD (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e32dc42 // fmul v2.4s, v2.4s, v18.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49258 // fmul v24.4s, v18.4s, v20.s[1]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49279 // fmul v25.4s, v19.4s, v20.s[1]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e33dce7 // fmul v7.4s, v7.4s, v19.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVD (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
@@ -419,22 +404,26 @@ block0:
 	FSTPQ (F26, F27), 32(R0)
 	FLDPQ 64(R0), (F24, F25)
 	FLDPQ 96(R0), (F26, F27)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4fb0918c // fmul v12.4s, v12.4s, v16.s[1]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4fb091ad // fmul v13.4s, v13.4s, v16.s[1]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb091ce // fmul v14.4s, v14.4s, v16.s[1]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae875a // add v26.4s, v26.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb091ef // fmul v15.4s, v15.4s, v16.s[1]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -443,25 +432,23 @@ block0:
 	FSTPQ (F26, F27), 96(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
-	FMOVS F31, top+72(FP)
+	FMOVS F31, top+64(FP)
 	RET
 
-// func Q8Dot4(sums *int32, panel *byte, quants *int8, scales *float32, start *int32, width int, blocks int, perLeaf int, unit float32) (top uint32)
-TEXT ·Q8Dot4(SB), NOSPLIT, $0-76
+// func Q8Dot4(sums *int32, panel *byte, quants *int8, scales *float32, width int, blocks int, perLeaf int, unit float32) (top uint32)
+TEXT ·Q8Dot4(SB), NOSPLIT, $0-68
 	MOVD sums+0(FP), R0
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
-	MOVD width+40(FP), R5
-	MOVD blocks+48(FP), R6
-	MOVD perLeaf+56(FP), R7
-	MOVWU unit+64(FP), R8
+	MOVD width+32(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD perLeaf+48(FP), R7
+	MOVWU unit+56(FP), R8
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
@@ -474,8 +461,6 @@ leaf:
 	// rows 0 to 7
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -590,89 +575,87 @@ block0:
 	FMOVQ 0(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e31dc63 // fmul v3.4s, v3.4s, v17.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
 	FSTPQ (F24, F25), 0(R0)
 	FLDPQ 64(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4fb0914a // fmul v10.4s, v10.4s, v16.s[1]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4fb0916b // fmul v11.4s, v11.4s, v16.s[1]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
 	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
 	FSTPQ (F24, F25), 64(R0)
 	FLDPQ 128(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4f90998c // fmul v12.4s, v12.4s, v16.s[2]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4f9099ad // fmul v13.4s, v13.4s, v16.s[2]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
 	FSTPQ (F24, F25), 128(R0)
 	FLDPQ 192(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb099ce // fmul v14.4s, v14.4s, v16.s[3]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb099ef // fmul v15.4s, v15.4s, v16.s[3]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -681,8 +664,6 @@ block0:
 	// rows 8 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -797,89 +778,87 @@ block1:
 	FMOVQ 16(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e31dc63 // fmul v3.4s, v3.4s, v17.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block1
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 32(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
 	FSTPQ (F24, F25), 32(R0)
 	FLDPQ 96(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4fb0914a // fmul v10.4s, v10.4s, v16.s[1]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4fb0916b // fmul v11.4s, v11.4s, v16.s[1]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
 	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
 	FSTPQ (F24, F25), 96(R0)
 	FLDPQ 160(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4f90998c // fmul v12.4s, v12.4s, v16.s[2]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4f9099ad // fmul v13.4s, v13.4s, v16.s[2]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
 	FSTPQ (F24, F25), 160(R0)
 	FLDPQ 224(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb099ce // fmul v14.4s, v14.4s, v16.s[3]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb099ef // fmul v15.4s, v15.4s, v16.s[3]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -887,12 +866,11 @@ block1:
 	FSTPQ (F24, F25), 224(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
-	FMOVS F31, top+72(FP)
+	FMOVS F31, top+64(FP)
 	RET
 
 // func Q4Dot1(sums *int32, panel *byte, quants *int8, scales *float32, levels *int8, width int, blocks int, perLeaf int, unit float32) (top uint32)
@@ -901,7 +879,6 @@ TEXT ·Q4Dot1(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD levels+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -911,7 +888,8 @@ TEXT ·Q4Dot1(SB), NOSPLIT, $0-76
 	WORD $0x6f00e41f // movi v31.2d, #0
 	MOVW $15, R9
 	WORD $0x4e010d3c // dup v28.16b, w9
-	FMOVQ 0(R4), F29
+	MOVD levels+32(FP), R9
+	FMOVQ 0(R9), F29
 
 leaf:
 	CMP R7, R6
@@ -919,8 +897,6 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -1050,48 +1026,46 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVS (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e32dc42 // fmul v2.4s, v2.4s, v18.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVS (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
@@ -1100,8 +1074,7 @@ block0:
 	FSTPQ (F26, F27), 32(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -1114,7 +1087,6 @@ TEXT ·Q4Dot2(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD levels+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -1124,7 +1096,8 @@ TEXT ·Q4Dot2(SB), NOSPLIT, $0-76
 	WORD $0x6f00e41f // movi v31.2d, #0
 	MOVW $15, R9
 	WORD $0x4e010d3c // dup v28.16b, w9
-	FMOVQ 0(R4), F29
+	MOVD levels+32(FP), R9
+	FMOVQ 0(R9), F29
 
 leaf:
 	CMP R7, R6
@@ -1132,8 +1105,6 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -1155,147 +1126,139 @@ block0:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 32(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e304 // sdot v4.4s, v24.16b, v18.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 32(R9), (F24, F25)
+	FLDPQ 64(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c4 // sdot v4.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e304 // sdot v4.4s, v24.16b, v19.4b[0]
-	FMOVQ 48(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e325 // sdot v5.4s, v25.16b, v18.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c5 // sdot v5.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e325 // sdot v5.4s, v25.16b, v19.4b[0]
-	FMOVQ 64(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4f90e342 // sdot v2.4s, v26.16b, v16.4b[0]
-	WORD $0x4f92e346 // sdot v6.4s, v26.16b, v18.4b[0]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c2 // sdot v2.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c6 // sdot v6.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4f91e342 // sdot v2.4s, v26.16b, v17.4b[0]
 	WORD $0x4f93e346 // sdot v6.4s, v26.16b, v19.4b[0]
-	FMOVQ 80(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4f90e363 // sdot v3.4s, v27.16b, v16.4b[0]
-	WORD $0x4f92e367 // sdot v7.4s, v27.16b, v18.4b[0]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c3 // sdot v3.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c7 // sdot v7.4s, v30.16b, v18.4b[0]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4f91e363 // sdot v3.4s, v27.16b, v17.4b[0]
 	WORD $0x4f93e367 // sdot v7.4s, v27.16b, v19.4b[0]
-	FMOVQ 96(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 96(R9), (F24, F25)
+	FLDPQ 128(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c4 // sdot v4.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e304 // sdot v4.4s, v24.16b, v19.4b[1]
-	FMOVQ 112(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c5 // sdot v5.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e325 // sdot v5.4s, v25.16b, v19.4b[1]
-	FMOVQ 128(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4fb0e342 // sdot v2.4s, v26.16b, v16.4b[1]
-	WORD $0x4fb2e346 // sdot v6.4s, v26.16b, v18.4b[1]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c2 // sdot v2.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c6 // sdot v6.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4fb1e342 // sdot v2.4s, v26.16b, v17.4b[1]
 	WORD $0x4fb3e346 // sdot v6.4s, v26.16b, v19.4b[1]
-	FMOVQ 144(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4fb0e363 // sdot v3.4s, v27.16b, v16.4b[1]
-	WORD $0x4fb2e367 // sdot v7.4s, v27.16b, v18.4b[1]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c3 // sdot v3.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c7 // sdot v7.4s, v30.16b, v18.4b[1]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4fb1e363 // sdot v3.4s, v27.16b, v17.4b[1]
 	WORD $0x4fb3e367 // sdot v7.4s, v27.16b, v19.4b[1]
-	FMOVQ 160(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb04 // sdot v4.4s, v24.16b, v18.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 160(R9), (F24, F25)
+	FLDPQ 192(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc4 // sdot v4.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb04 // sdot v4.4s, v24.16b, v19.4b[2]
-	FMOVQ 176(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb25 // sdot v5.4s, v25.16b, v18.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc5 // sdot v5.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb25 // sdot v5.4s, v25.16b, v19.4b[2]
-	FMOVQ 192(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4f90eb42 // sdot v2.4s, v26.16b, v16.4b[2]
-	WORD $0x4f92eb46 // sdot v6.4s, v26.16b, v18.4b[2]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc2 // sdot v2.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc6 // sdot v6.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
 	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
-	FMOVQ 208(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4f90eb63 // sdot v3.4s, v27.16b, v16.4b[2]
-	WORD $0x4f92eb67 // sdot v7.4s, v27.16b, v18.4b[2]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc3 // sdot v3.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc7 // sdot v7.4s, v30.16b, v18.4b[2]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
 	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
-	FMOVQ 224(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb04 // sdot v4.4s, v24.16b, v18.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 224(R9), (F24, F25)
+	FLDPQ 256(R9), (F26, F27)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc4 // sdot v4.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb04 // sdot v4.4s, v24.16b, v19.4b[3]
-	FMOVQ 240(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb25 // sdot v5.4s, v25.16b, v18.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc5 // sdot v5.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb25 // sdot v5.4s, v25.16b, v19.4b[3]
-	FMOVQ 256(R9), F30
-	WORD $0x4e3c1fda // and v26.16b, v30.16b, v28.16b
-	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
-	WORD $0x4fb0eb42 // sdot v2.4s, v26.16b, v16.4b[3]
-	WORD $0x4fb2eb46 // sdot v6.4s, v26.16b, v18.4b[3]
-	WORD $0x6f0c07da // ushr v26.16b, v30.16b, #4
+	WORD $0x4e3c1f5e // and v30.16b, v26.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc2 // sdot v2.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc6 // sdot v6.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c075a // ushr v26.16b, v26.16b, #4
 	WORD $0x4e1a03ba // tbl v26.16b, {v29.16b}, v26.16b
 	WORD $0x4fb1eb42 // sdot v2.4s, v26.16b, v17.4b[3]
 	WORD $0x4fb3eb46 // sdot v6.4s, v26.16b, v19.4b[3]
-	FMOVQ 272(R9), F30
-	WORD $0x4e3c1fdb // and v27.16b, v30.16b, v28.16b
-	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
-	WORD $0x4fb0eb63 // sdot v3.4s, v27.16b, v16.4b[3]
-	WORD $0x4fb2eb67 // sdot v7.4s, v27.16b, v18.4b[3]
-	WORD $0x6f0c07db // ushr v27.16b, v30.16b, #4
+	WORD $0x4e3c1f7e // and v30.16b, v27.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc3 // sdot v3.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc7 // sdot v7.4s, v30.16b, v18.4b[3]
+	WORD $0x6f0c077b // ushr v27.16b, v27.16b, #4
 	WORD $0x4e1b03bb // tbl v27.16b, {v29.16b}, v27.16b
 	WORD $0x4fb1eb63 // sdot v3.4s, v27.16b, v17.4b[3]
 	WORD $0x4fb3eb67 // sdot v7.4s, v27.16b, v19.4b[3]
@@ -1304,64 +1267,58 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVD (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e32dc42 // fmul v2.4s, v2.4s, v18.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49258 // fmul v24.4s, v18.4s, v20.s[1]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49279 // fmul v25.4s, v19.4s, v20.s[1]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e33dce7 // fmul v7.4s, v7.4s, v19.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVD (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
@@ -1370,22 +1327,26 @@ block0:
 	FSTPQ (F26, F27), 32(R0)
 	FLDPQ 64(R0), (F24, F25)
 	FLDPQ 96(R0), (F26, F27)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4fb0918c // fmul v12.4s, v12.4s, v16.s[1]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4fb091ad // fmul v13.4s, v13.4s, v16.s[1]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb091ce // fmul v14.4s, v14.4s, v16.s[1]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae875a // add v26.4s, v26.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb091ef // fmul v15.4s, v15.4s, v16.s[1]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -1394,8 +1355,7 @@ block0:
 	FSTPQ (F26, F27), 96(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -1408,7 +1368,6 @@ TEXT ·Q4Dot4(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD levels+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -1418,7 +1377,8 @@ TEXT ·Q4Dot4(SB), NOSPLIT, $0-76
 	WORD $0x6f00e41f // movi v31.2d, #0
 	MOVW $15, R9
 	WORD $0x4e010d3c // dup v28.16b, w9
-	FMOVQ 0(R4), F29
+	MOVD levels+32(FP), R9
+	FMOVQ 0(R9), F29
 
 leaf:
 	CMP R7, R6
@@ -1426,8 +1386,6 @@ leaf:
 	// rows 0 to 7
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -1451,105 +1409,101 @@ block0:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 32(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 32(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c2 // sdot v2.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c4 // sdot v4.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c6 // sdot v6.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e302 // sdot v2.4s, v24.16b, v19.4b[0]
 	WORD $0x4f95e304 // sdot v4.4s, v24.16b, v21.4b[0]
 	WORD $0x4f97e306 // sdot v6.4s, v24.16b, v23.4b[0]
-	FMOVQ 48(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e323 // sdot v3.4s, v25.16b, v18.4b[0]
-	WORD $0x4f94e325 // sdot v5.4s, v25.16b, v20.4b[0]
-	WORD $0x4f96e327 // sdot v7.4s, v25.16b, v22.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c3 // sdot v3.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c5 // sdot v5.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c7 // sdot v7.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e323 // sdot v3.4s, v25.16b, v19.4b[0]
 	WORD $0x4f95e325 // sdot v5.4s, v25.16b, v21.4b[0]
 	WORD $0x4f97e327 // sdot v7.4s, v25.16b, v23.4b[0]
-	FMOVQ 96(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 96(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c2 // sdot v2.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c4 // sdot v4.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c6 // sdot v6.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e302 // sdot v2.4s, v24.16b, v19.4b[1]
 	WORD $0x4fb5e304 // sdot v4.4s, v24.16b, v21.4b[1]
 	WORD $0x4fb7e306 // sdot v6.4s, v24.16b, v23.4b[1]
-	FMOVQ 112(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e323 // sdot v3.4s, v25.16b, v18.4b[1]
-	WORD $0x4fb4e325 // sdot v5.4s, v25.16b, v20.4b[1]
-	WORD $0x4fb6e327 // sdot v7.4s, v25.16b, v22.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c3 // sdot v3.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c5 // sdot v5.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c7 // sdot v7.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e323 // sdot v3.4s, v25.16b, v19.4b[1]
 	WORD $0x4fb5e325 // sdot v5.4s, v25.16b, v21.4b[1]
 	WORD $0x4fb7e327 // sdot v7.4s, v25.16b, v23.4b[1]
-	FMOVQ 160(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 160(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc2 // sdot v2.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc4 // sdot v4.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc6 // sdot v6.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb02 // sdot v2.4s, v24.16b, v19.4b[2]
 	WORD $0x4f95eb04 // sdot v4.4s, v24.16b, v21.4b[2]
 	WORD $0x4f97eb06 // sdot v6.4s, v24.16b, v23.4b[2]
-	FMOVQ 176(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb23 // sdot v3.4s, v25.16b, v18.4b[2]
-	WORD $0x4f94eb25 // sdot v5.4s, v25.16b, v20.4b[2]
-	WORD $0x4f96eb27 // sdot v7.4s, v25.16b, v22.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc3 // sdot v3.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc5 // sdot v5.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc7 // sdot v7.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb23 // sdot v3.4s, v25.16b, v19.4b[2]
 	WORD $0x4f95eb25 // sdot v5.4s, v25.16b, v21.4b[2]
 	WORD $0x4f97eb27 // sdot v7.4s, v25.16b, v23.4b[2]
-	FMOVQ 224(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 224(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc2 // sdot v2.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc4 // sdot v4.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc6 // sdot v6.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb02 // sdot v2.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb04 // sdot v4.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb06 // sdot v6.4s, v24.16b, v23.4b[3]
-	FMOVQ 240(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb23 // sdot v3.4s, v25.16b, v18.4b[3]
-	WORD $0x4fb4eb25 // sdot v5.4s, v25.16b, v20.4b[3]
-	WORD $0x4fb6eb27 // sdot v7.4s, v25.16b, v22.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc3 // sdot v3.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc5 // sdot v5.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc7 // sdot v7.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb23 // sdot v3.4s, v25.16b, v19.4b[3]
@@ -1558,89 +1512,87 @@ block0:
 	FMOVQ 0(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e31dc63 // fmul v3.4s, v3.4s, v17.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
 	FSTPQ (F24, F25), 0(R0)
 	FLDPQ 64(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4fb0914a // fmul v10.4s, v10.4s, v16.s[1]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4fb0916b // fmul v11.4s, v11.4s, v16.s[1]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
 	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
 	FSTPQ (F24, F25), 64(R0)
 	FLDPQ 128(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4f90998c // fmul v12.4s, v12.4s, v16.s[2]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4f9099ad // fmul v13.4s, v13.4s, v16.s[2]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
 	FSTPQ (F24, F25), 128(R0)
 	FLDPQ 192(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb099ce // fmul v14.4s, v14.4s, v16.s[3]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb099ef // fmul v15.4s, v15.4s, v16.s[3]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -1649,8 +1601,6 @@ block0:
 	// rows 8 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -1674,105 +1624,101 @@ block1:
 	WORD $0x6f00e405 // movi v5.2d, #0
 	WORD $0x6f00e406 // movi v6.2d, #0
 	WORD $0x6f00e407 // movi v7.2d, #0
-	FMOVQ 64(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 64(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c0 // sdot v0.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c2 // sdot v2.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c4 // sdot v4.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c6 // sdot v6.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91e300 // sdot v0.4s, v24.16b, v17.4b[0]
 	WORD $0x4f93e302 // sdot v2.4s, v24.16b, v19.4b[0]
 	WORD $0x4f95e304 // sdot v4.4s, v24.16b, v21.4b[0]
 	WORD $0x4f97e306 // sdot v6.4s, v24.16b, v23.4b[0]
-	FMOVQ 80(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90e321 // sdot v1.4s, v25.16b, v16.4b[0]
-	WORD $0x4f92e323 // sdot v3.4s, v25.16b, v18.4b[0]
-	WORD $0x4f94e325 // sdot v5.4s, v25.16b, v20.4b[0]
-	WORD $0x4f96e327 // sdot v7.4s, v25.16b, v22.4b[0]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90e3c1 // sdot v1.4s, v30.16b, v16.4b[0]
+	WORD $0x4f92e3c3 // sdot v3.4s, v30.16b, v18.4b[0]
+	WORD $0x4f94e3c5 // sdot v5.4s, v30.16b, v20.4b[0]
+	WORD $0x4f96e3c7 // sdot v7.4s, v30.16b, v22.4b[0]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91e321 // sdot v1.4s, v25.16b, v17.4b[0]
 	WORD $0x4f93e323 // sdot v3.4s, v25.16b, v19.4b[0]
 	WORD $0x4f95e325 // sdot v5.4s, v25.16b, v21.4b[0]
 	WORD $0x4f97e327 // sdot v7.4s, v25.16b, v23.4b[0]
-	FMOVQ 128(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 128(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c0 // sdot v0.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c2 // sdot v2.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c4 // sdot v4.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c6 // sdot v6.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1e300 // sdot v0.4s, v24.16b, v17.4b[1]
 	WORD $0x4fb3e302 // sdot v2.4s, v24.16b, v19.4b[1]
 	WORD $0x4fb5e304 // sdot v4.4s, v24.16b, v21.4b[1]
 	WORD $0x4fb7e306 // sdot v6.4s, v24.16b, v23.4b[1]
-	FMOVQ 144(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
-	WORD $0x4fb2e323 // sdot v3.4s, v25.16b, v18.4b[1]
-	WORD $0x4fb4e325 // sdot v5.4s, v25.16b, v20.4b[1]
-	WORD $0x4fb6e327 // sdot v7.4s, v25.16b, v22.4b[1]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0e3c1 // sdot v1.4s, v30.16b, v16.4b[1]
+	WORD $0x4fb2e3c3 // sdot v3.4s, v30.16b, v18.4b[1]
+	WORD $0x4fb4e3c5 // sdot v5.4s, v30.16b, v20.4b[1]
+	WORD $0x4fb6e3c7 // sdot v7.4s, v30.16b, v22.4b[1]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1e321 // sdot v1.4s, v25.16b, v17.4b[1]
 	WORD $0x4fb3e323 // sdot v3.4s, v25.16b, v19.4b[1]
 	WORD $0x4fb5e325 // sdot v5.4s, v25.16b, v21.4b[1]
 	WORD $0x4fb7e327 // sdot v7.4s, v25.16b, v23.4b[1]
-	FMOVQ 192(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 192(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc0 // sdot v0.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc2 // sdot v2.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc4 // sdot v4.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc6 // sdot v6.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4f91eb00 // sdot v0.4s, v24.16b, v17.4b[2]
 	WORD $0x4f93eb02 // sdot v2.4s, v24.16b, v19.4b[2]
 	WORD $0x4f95eb04 // sdot v4.4s, v24.16b, v21.4b[2]
 	WORD $0x4f97eb06 // sdot v6.4s, v24.16b, v23.4b[2]
-	FMOVQ 208(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4f90eb21 // sdot v1.4s, v25.16b, v16.4b[2]
-	WORD $0x4f92eb23 // sdot v3.4s, v25.16b, v18.4b[2]
-	WORD $0x4f94eb25 // sdot v5.4s, v25.16b, v20.4b[2]
-	WORD $0x4f96eb27 // sdot v7.4s, v25.16b, v22.4b[2]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4f90ebc1 // sdot v1.4s, v30.16b, v16.4b[2]
+	WORD $0x4f92ebc3 // sdot v3.4s, v30.16b, v18.4b[2]
+	WORD $0x4f94ebc5 // sdot v5.4s, v30.16b, v20.4b[2]
+	WORD $0x4f96ebc7 // sdot v7.4s, v30.16b, v22.4b[2]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4f91eb21 // sdot v1.4s, v25.16b, v17.4b[2]
 	WORD $0x4f93eb23 // sdot v3.4s, v25.16b, v19.4b[2]
 	WORD $0x4f95eb25 // sdot v5.4s, v25.16b, v21.4b[2]
 	WORD $0x4f97eb27 // sdot v7.4s, v25.16b, v23.4b[2]
-	FMOVQ 256(R9), F30
-	WORD $0x4e3c1fd8 // and v24.16b, v30.16b, v28.16b
-	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x6f0c07d8 // ushr v24.16b, v30.16b, #4
+	FLDPQ 256(R9), (F24, F25)
+	WORD $0x4e3c1f1e // and v30.16b, v24.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc0 // sdot v0.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc2 // sdot v2.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc4 // sdot v4.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc6 // sdot v6.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x4e1803b8 // tbl v24.16b, {v29.16b}, v24.16b
 	WORD $0x4fb1eb00 // sdot v0.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb02 // sdot v2.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb04 // sdot v4.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb06 // sdot v6.4s, v24.16b, v23.4b[3]
-	FMOVQ 272(R9), F30
-	WORD $0x4e3c1fd9 // and v25.16b, v30.16b, v28.16b
-	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
-	WORD $0x4fb0eb21 // sdot v1.4s, v25.16b, v16.4b[3]
-	WORD $0x4fb2eb23 // sdot v3.4s, v25.16b, v18.4b[3]
-	WORD $0x4fb4eb25 // sdot v5.4s, v25.16b, v20.4b[3]
-	WORD $0x4fb6eb27 // sdot v7.4s, v25.16b, v22.4b[3]
-	WORD $0x6f0c07d9 // ushr v25.16b, v30.16b, #4
+	WORD $0x4e3c1f3e // and v30.16b, v25.16b, v28.16b
+	WORD $0x4e1e03be // tbl v30.16b, {v29.16b}, v30.16b
+	WORD $0x4fb0ebc1 // sdot v1.4s, v30.16b, v16.4b[3]
+	WORD $0x4fb2ebc3 // sdot v3.4s, v30.16b, v18.4b[3]
+	WORD $0x4fb4ebc5 // sdot v5.4s, v30.16b, v20.4b[3]
+	WORD $0x4fb6ebc7 // sdot v7.4s, v30.16b, v22.4b[3]
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x4e1903b9 // tbl v25.16b, {v29.16b}, v25.16b
 	WORD $0x4fb1eb21 // sdot v1.4s, v25.16b, v17.4b[3]
 	WORD $0x4fb3eb23 // sdot v3.4s, v25.16b, v19.4b[3]
@@ -1781,89 +1727,87 @@ block1:
 	FMOVQ 16(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e31dc63 // fmul v3.4s, v3.4s, v17.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38dc98 // fmul v24.4s, v4.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39dcb9 // fmul v25.4s, v5.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38dcd8 // fmul v24.4s, v6.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39dcf9 // fmul v25.4s, v7.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block1
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 32(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
 	FSTPQ (F24, F25), 32(R0)
 	FLDPQ 96(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4fb0914a // fmul v10.4s, v10.4s, v16.s[1]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4fb0916b // fmul v11.4s, v11.4s, v16.s[1]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
 	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
 	FSTPQ (F24, F25), 96(R0)
 	FLDPQ 160(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4f90998c // fmul v12.4s, v12.4s, v16.s[2]
+	WORD $0x6e31dd8c // fmul v12.4s, v12.4s, v17.4s
 	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
 	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
+	WORD $0x4f9099ad // fmul v13.4s, v13.4s, v16.s[2]
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
 	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
 	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
 	FSTPQ (F24, F25), 160(R0)
 	FLDPQ 224(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4fb099ce // fmul v14.4s, v14.4s, v16.s[3]
+	WORD $0x6e31ddce // fmul v14.4s, v14.4s, v17.4s
 	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
 	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
+	WORD $0x4fb099ef // fmul v15.4s, v15.4s, v16.s[3]
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
 	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
@@ -1871,8 +1815,7 @@ block1:
 	FSTPQ (F24, F25), 224(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -1885,7 +1828,6 @@ TEXT ·Q8MM1(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -1893,6 +1835,7 @@ TEXT ·Q8MM1(SB), NOSPLIT, $0-76
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
+	MOVD start+32(FP), R4
 
 leaf:
 	CMP R7, R6
@@ -1900,8 +1843,7 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
+	MOVD R4, R11
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -1910,7 +1852,7 @@ leaf:
 
 block0:
 	FLDPQ 0(R10), (F16, F17)
-	MOVW (R12), R16
+	MOVW (R11), R16
 	WORD $0x4e040e00 // dup v0.4s, w16
 	WORD $0x4e040e01 // dup v1.4s, w16
 	WORD $0x4e040e02 // dup v2.4s, w16
@@ -1976,48 +1918,47 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVS (R11), F20
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38dc18 // fmul v24.4s, v0.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x6e30dc00 // fmul v0.4s, v0.4s, v16.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39dc39 // fmul v25.4s, v1.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38dc58 // fmul v24.4s, v2.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	WORD $0x6e32dc42 // fmul v2.4s, v2.4s, v18.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39dc79 // fmul v25.4s, v3.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
 	ADD $544, R9
 	ADD R5, R10
 	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVS (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4f909108 // fmul v8.4s, v8.4s, v16.s[0]
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
 	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
 	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	WORD $0x4f909129 // fmul v9.4s, v9.4s, v16.s[0]
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
 	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
 	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4f90914a // fmul v10.4s, v10.4s, v16.s[0]
+	WORD $0x6e31dd4a // fmul v10.4s, v10.4s, v17.4s
 	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
 	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
+	WORD $0x4f90916b // fmul v11.4s, v11.4s, v16.s[0]
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
 	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
 	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
@@ -2026,8 +1967,8 @@ block0:
 	FSTPQ (F26, F27), 32(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	MOVD R11, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -2040,7 +1981,6 @@ TEXT ·Q8MM2(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -2048,6 +1988,7 @@ TEXT ·Q8MM2(SB), NOSPLIT, $0-76
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
+	MOVD start+32(FP), R4
 
 leaf:
 	CMP R7, R6
@@ -2055,8 +1996,7 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
+	MOVD R4, R11
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -2074,7 +2014,7 @@ block0:
 	WORD $0x4eda7b11 // zip2 v17.2d, v24.2d, v26.2d
 	WORD $0x4edb3b32 // zip1 v18.2d, v25.2d, v27.2d
 	WORD $0x4edb7b33 // zip2 v19.2d, v25.2d, v27.2d
-	FMOVD (R12), F24
+	FMOVD (R11), F24
 	WORD $0x4e080700 // dup v0.2d, v24.d[0]
 	WORD $0x4e080701 // dup v1.2d, v24.d[0]
 	WORD $0x4e080702 // dup v2.2d, v24.d[0]
@@ -2168,106 +2108,113 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVD (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49258 // fmul v24.4s, v18.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49279 // fmul v25.4s, v19.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e923a58 // zip1 v24.4s, v18.4s, v18.4s
+	WORD $0x4e927a59 // zip2 v25.4s, v18.4s, v18.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e933a78 // zip1 v24.4s, v19.4s, v19.4s
+	WORD $0x4e937a79 // zip2 v25.4s, v19.4s, v19.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
 	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVD (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe875a // add v26.4s, v26.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab877b // add v27.4s, v27.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
 	FSTPQ (F24, F25), 0(R0)
 	FSTPQ (F26, F27), 32(R0)
 	FLDPQ 64(R0), (F24, F25)
 	FLDPQ 96(R0), (F26, F27)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae875a // add v26.4s, v26.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe875a // add v26.4s, v26.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf877b // add v27.4s, v27.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
 	FSTPQ (F24, F25), 64(R0)
 	FSTPQ (F26, F27), 96(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	MOVD R11, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -2280,7 +2227,6 @@ TEXT ·Q8MM4(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD start+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -2288,6 +2234,7 @@ TEXT ·Q8MM4(SB), NOSPLIT, $0-76
 	LSL $2, R5, R14
 	LSL $5, R5, R5
 	WORD $0x6f00e41f // movi v31.2d, #0
+	MOVD start+32(FP), R4
 
 leaf:
 	CMP R7, R6
@@ -2295,8 +2242,7 @@ leaf:
 	// rows 0 to 7
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
+	MOVD R4, R11
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -2320,7 +2266,7 @@ block0:
 	WORD $0x4eda7b15 // zip2 v21.2d, v24.2d, v26.2d
 	WORD $0x4edb3b36 // zip1 v22.2d, v25.2d, v27.2d
 	WORD $0x4edb7b37 // zip2 v23.2d, v25.2d, v27.2d
-	FMOVQ (R12), F24
+	FMOVQ (R11), F24
 	WORD $0x4e080700 // dup v0.2d, v24.d[0]
 	WORD $0x4e080701 // dup v1.2d, v24.d[0]
 	WORD $0x4e080702 // dup v2.2d, v24.d[0]
@@ -2388,107 +2334,109 @@ block0:
 	FMOVQ 0(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
 	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 0(R0)
 	FLDPQ 64(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 64(R0)
 	FLDPQ 128(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 128(R0)
 	FLDPQ 192(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf8739 // add v25.4s, v25.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 192(R0)
 	// rows 8 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
+	MOVD R4, R11
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -2512,7 +2460,7 @@ block1:
 	WORD $0x4eda7b15 // zip2 v21.2d, v24.2d, v26.2d
 	WORD $0x4edb3b36 // zip1 v22.2d, v25.2d, v27.2d
 	WORD $0x4edb7b37 // zip2 v23.2d, v25.2d, v27.2d
-	FMOVQ (R12), F24
+	FMOVQ (R11), F24
 	WORD $0x4e080700 // dup v0.2d, v24.d[0]
 	WORD $0x4e080701 // dup v1.2d, v24.d[0]
 	WORD $0x4e080702 // dup v2.2d, v24.d[0]
@@ -2580,106 +2528,109 @@ block1:
 	FMOVQ 16(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $544, R9
 	ADD R5, R10
 	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block1
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 32(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 32(R0)
 	FLDPQ 96(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 96(R0)
 	FLDPQ 160(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 160(R0)
 	FLDPQ 224(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf8739 // add v25.4s, v25.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 224(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	MOVD R11, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -2692,7 +2643,6 @@ TEXT ·Q4MM2(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD levels+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -2702,7 +2652,8 @@ TEXT ·Q4MM2(SB), NOSPLIT, $0-76
 	WORD $0x6f00e41f // movi v31.2d, #0
 	MOVW $15, R9
 	WORD $0x4e010d3c // dup v28.16b, w9
-	FMOVQ 0(R4), F29
+	MOVD levels+32(FP), R9
+	FMOVQ 0(R9), F29
 
 leaf:
 	CMP R7, R6
@@ -2710,8 +2661,6 @@ leaf:
 	// rows 0 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -2862,106 +2811,111 @@ block0:
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
 	WORD $0x0e217b32 // fcvtl v18.4s, v25.4h
 	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.8h
-	FMOVD (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949258 // fmul v24.4s, v18.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949279 // fmul v25.4s, v19.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49258 // fmul v24.4s, v18.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49279 // fmul v25.4s, v19.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e923a58 // zip1 v24.4s, v18.4s, v18.4s
+	WORD $0x4e927a59 // zip2 v25.4s, v18.4s, v18.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e933a78 // zip1 v24.4s, v19.4s, v19.4s
+	WORD $0x4e937a79 // zip2 v25.4s, v19.4s, v19.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVD (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
 	FLDPQ 32(R0), (F26, F27)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa875a // add v26.4s, v26.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe875a // add v26.4s, v26.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab877b // add v27.4s, v27.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
 	FSTPQ (F24, F25), 0(R0)
 	FSTPQ (F26, F27), 32(R0)
 	FLDPQ 64(R0), (F24, F25)
 	FLDPQ 96(R0), (F26, F27)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae875a // add v26.4s, v26.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe875a // add v26.4s, v26.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf877b // add v27.4s, v27.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe877b // add v27.4s, v27.4s, v30.4s
 	FSTPQ (F24, F25), 64(R0)
 	FSTPQ (F26, F27), 96(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s
@@ -2974,7 +2928,6 @@ TEXT ·Q4MM4(SB), NOSPLIT, $0-76
 	MOVD panel+8(FP), R1
 	MOVD quants+16(FP), R2
 	MOVD scales+24(FP), R3
-	MOVD levels+32(FP), R4
 	MOVD width+40(FP), R5
 	MOVD blocks+48(FP), R6
 	MOVD perLeaf+56(FP), R7
@@ -2984,7 +2937,8 @@ TEXT ·Q4MM4(SB), NOSPLIT, $0-76
 	WORD $0x6f00e41f // movi v31.2d, #0
 	MOVW $15, R9
 	WORD $0x4e010d3c // dup v28.16b, w9
-	FMOVQ 0(R4), F29
+	MOVD levels+32(FP), R9
+	FMOVQ 0(R9), F29
 
 leaf:
 	CMP R7, R6
@@ -2992,8 +2946,6 @@ leaf:
 	// rows 0 to 7
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -3104,107 +3056,107 @@ block0:
 	FMOVQ 0(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block0
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 0(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 0(R0)
 	FLDPQ 64(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 64(R0)
 	FLDPQ 128(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 128(R0)
 	FLDPQ 192(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf8739 // add v25.4s, v25.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 192(R0)
 	// rows 8 to 15
 	MOVD R1, R9
 	MOVD R2, R10
-	MOVD R3, R11
-	MOVD R4, R12
 	MOVD R15, R13
 	WORD $0x6f00e408 // movi v8.2d, #0
 	WORD $0x6f00e409 // movi v9.2d, #0
@@ -3315,106 +3267,107 @@ block1:
 	FMOVQ 16(R9), F24
 	WORD $0x0e217b10 // fcvtl v16.4s, v24.4h
 	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.8h
-	FMOVQ (R11), F20
-	WORD $0x4e81181a // uzp1 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949218 // fmul v24.4s, v16.4s, v20.s[0]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e83185b // uzp1 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949239 // fmul v25.4s, v17.4s, v20.s[0]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e81581a // uzp2 v26.4s, v0.4s, v1.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49218 // fmul v24.4s, v16.4s, v20.s[1]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	WORD $0x4e83585b // uzp2 v27.4s, v2.4s, v3.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49239 // fmul v25.4s, v17.4s, v20.s[1]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	WORD $0x4e85189a // uzp1 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f949a18 // fmul v24.4s, v16.4s, v20.s[2]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e8718db // uzp1 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4f949a39 // fmul v25.4s, v17.4s, v20.s[2]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e85589a // uzp2 v26.4s, v4.4s, v5.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4fb49a18 // fmul v24.4s, v16.4s, v20.s[3]
-	WORD $0x6e38df58 // fmul v24.4s, v26.4s, v24.4s
-	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	WORD $0x4e8758db // uzp2 v27.4s, v6.4s, v7.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4fb49a39 // fmul v25.4s, v17.4s, v20.s[3]
-	WORD $0x6e39df79 // fmul v25.4s, v27.4s, v25.4s
-	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	WORD $0x4e903a18 // zip1 v24.4s, v16.4s, v16.4s
+	WORD $0x4e907a19 // zip2 v25.4s, v16.4s, v16.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	WORD $0x4e913a38 // zip1 v24.4s, v17.4s, v17.4s
+	WORD $0x4e917a39 // zip2 v25.4s, v17.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x4e22d54a // fadd v10.4s, v10.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	WORD $0x4e27d5ef // fadd v15.4s, v15.4s, v7.4s
 	ADD $288, R9
 	ADD R5, R10
-	ADD R14, R11
-	ADD R14, R12
 	SUBS $1, R13
 	BNE block1
-	WORD $0x4e040d10 // dup v16.4s, w8
+	FMOVQ (R3), F16
+	WORD $0x4e040d11 // dup v17.4s, w8
 	FLDPQ 32(R0), (F24, F25)
-	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
-	WORD $0x4ea0f900 // fabs v0.4s, v8.4s
+	WORD $0x4e89191e // uzp1 v30.4s, v8.4s, v9.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
-	WORD $0x4ea88718 // add v24.4s, v24.4s, v8.4s
-	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
-	WORD $0x4ea0f920 // fabs v0.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b195e // uzp1 v30.4s, v10.4s, v11.4s
+	WORD $0x4f9093de // fmul v30.4s, v30.4s, v16.s[0]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a929 // fcvtns v9.4s, v9.4s
-	WORD $0x4ea98739 // add v25.4s, v25.4s, v9.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 32(R0)
 	FLDPQ 96(R0), (F24, F25)
-	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
-	WORD $0x4ea0f940 // fabs v0.4s, v10.4s
+	WORD $0x4e89591e // uzp2 v30.4s, v8.4s, v9.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a94a // fcvtns v10.4s, v10.4s
-	WORD $0x4eaa8718 // add v24.4s, v24.4s, v10.4s
-	WORD $0x6e30dd6b // fmul v11.4s, v11.4s, v16.4s
-	WORD $0x4ea0f960 // fabs v0.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8b595e // uzp2 v30.4s, v10.4s, v11.4s
+	WORD $0x4fb093de // fmul v30.4s, v30.4s, v16.s[1]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a96b // fcvtns v11.4s, v11.4s
-	WORD $0x4eab8739 // add v25.4s, v25.4s, v11.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 96(R0)
 	FLDPQ 160(R0), (F24, F25)
-	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
-	WORD $0x4ea0f980 // fabs v0.4s, v12.4s
+	WORD $0x4e8d199e // uzp1 v30.4s, v12.4s, v13.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a98c // fcvtns v12.4s, v12.4s
-	WORD $0x4eac8718 // add v24.4s, v24.4s, v12.4s
-	WORD $0x6e30ddad // fmul v13.4s, v13.4s, v16.4s
-	WORD $0x4ea0f9a0 // fabs v0.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f19de // uzp1 v30.4s, v14.4s, v15.4s
+	WORD $0x4f909bde // fmul v30.4s, v30.4s, v16.s[2]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ad // fcvtns v13.4s, v13.4s
-	WORD $0x4ead8739 // add v25.4s, v25.4s, v13.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 160(R0)
 	FLDPQ 224(R0), (F24, F25)
-	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
-	WORD $0x4ea0f9c0 // fabs v0.4s, v14.4s
+	WORD $0x4e8d599e // uzp2 v30.4s, v12.4s, v13.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ce // fcvtns v14.4s, v14.4s
-	WORD $0x4eae8718 // add v24.4s, v24.4s, v14.4s
-	WORD $0x6e30ddef // fmul v15.4s, v15.4s, v16.4s
-	WORD $0x4ea0f9e0 // fabs v0.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8718 // add v24.4s, v24.4s, v30.4s
+	WORD $0x4e8f59de // uzp2 v30.4s, v14.4s, v15.4s
+	WORD $0x4fb09bde // fmul v30.4s, v30.4s, v16.s[3]
+	WORD $0x6e31dfde // fmul v30.4s, v30.4s, v17.4s
+	WORD $0x4ea0fbc0 // fabs v0.4s, v30.4s
 	WORD $0x6ea067ff // umax v31.4s, v31.4s, v0.4s
-	WORD $0x4e21a9ef // fcvtns v15.4s, v15.4s
-	WORD $0x4eaf8739 // add v25.4s, v25.4s, v15.4s
+	WORD $0x4e21abde // fcvtns v30.4s, v30.4s
+	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	FSTPQ (F24, F25), 224(R0)
 	MOVD R9, R1
 	MOVD R10, R2
-	MOVD R11, R3
-	MOVD R12, R4
+	ADD R14, R3
 	SUBS R15, R6, R6
 	BNE leaf
 	WORD $0x6eb0abff // umaxv s31, v31.4s

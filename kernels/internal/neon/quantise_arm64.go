@@ -2,11 +2,12 @@
 
 package neon
 
-// Quantise quantises blocks of 32 floats to int8, as Activations.Quantise does. From one block to the next quants,
-// scales, sums and starts (-128 times the sums) go by stride of their elements.
+// Quantise quantises leaves of perLeaf blocks of 32 floats to int8, and perhaps a shorter last one, as
+// Activations.Quantise does. There are blocks blocks in all. From one block to the next quants, sums and starts (-128
+// times the sums) go by stride of their elements, and scales from one leaf to the next.
 //
 //go:noescape
-func Quantise(quant *int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int)
+func Quantise(quant *int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, perLeaf int, stride int)
 
 // StoreGroups stores groups of 32 values in int8 under one float16 scale each, as KV.Store does in KVQ8.
 //

@@ -2,15 +2,16 @@
 
 #include "textflag.h"
 
-// func Quantise(quant *int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, stride int)
-TEXT ·Quantise(SB), NOSPLIT, $0-56
+// func Quantise(quant *int8, scale *float32, sum *int32, start *int32, x *float32, blocks int, perLeaf int, stride int)
+TEXT ·Quantise(SB), NOSPLIT, $0-64
 	MOVD quant+0(FP), R0
 	MOVD scale+8(FP), R1
 	MOVD sum+16(FP), R2
 	MOVD start+24(FP), R3
 	MOVD x+32(FP), R4
+	MOVD stride+56(FP), R5
+	MOVD perLeaf+48(FP), R8
 	MOVD blocks+40(FP), R9
-	MOVD stride+48(FP), R5
 	LSL $2, R5, R6
 	LSL $5, R5, R5
 	MOVD $0xc2fe0000, R16
@@ -25,27 +26,40 @@ TEXT ·Quantise(SB), NOSPLIT, $0-56
 	WORD $0x4e040e18 // dup v24.4s, w16
 	MOVD $0x80000000, R16
 	WORD $0x4e040e19 // dup v25.4s, w16
+	MOVW $1, R7
+	WORD $0x4e010cfa // dup v26.16b, w7
 
-block:
-	FLDPQ 0(R4), (F0, F1)
-	FLDPQ 32(R4), (F2, F3)
-	FLDPQ 64(R4), (F4, F5)
-	FLDPQ 96(R4), (F6, F7)
-	WORD $0x4ea0f808 // fabs v8.4s, v0.4s
+leaf:
+	CMP R8, R9
+	CSEL LT, R9, R8, R10
+	WORD $0x6f00e408 // movi v8.2d, #0
+	MOVD R4, R11
+	MOVD R10, R12
+
+largest:
+	FLDPQ 0(R11), (F0, F1)
+	FLDPQ 32(R11), (F2, F3)
+	FLDPQ 64(R11), (F4, F5)
+	FLDPQ 96(R11), (F6, F7)
+	WORD $0x4ea0f80b // fabs v11.4s, v0.4s
 	WORD $0x4ea0f82c // fabs v12.4s, v1.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
-	WORD $0x4ea0f84b // fabs v11.4s, v2.4s
+	WORD $0x6eac656b // umax v11.4s, v11.4s, v12.4s
 	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
-	WORD $0x4ea0f86c // fabs v12.4s, v3.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
+	WORD $0x4ea0f84d // fabs v13.4s, v2.4s
+	WORD $0x4ea0f86e // fabs v14.4s, v3.4s
+	WORD $0x6eae65ad // umax v13.4s, v13.4s, v14.4s
+	WORD $0x6ead6508 // umax v8.4s, v8.4s, v13.4s
 	WORD $0x4ea0f88b // fabs v11.4s, v4.4s
-	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
 	WORD $0x4ea0f8ac // fabs v12.4s, v5.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
-	WORD $0x4ea0f8cb // fabs v11.4s, v6.4s
+	WORD $0x6eac656b // umax v11.4s, v11.4s, v12.4s
 	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
-	WORD $0x4ea0f8ec // fabs v12.4s, v7.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
+	WORD $0x4ea0f8cd // fabs v13.4s, v6.4s
+	WORD $0x4ea0f8ee // fabs v14.4s, v7.4s
+	WORD $0x6eae65ad // umax v13.4s, v13.4s, v14.4s
+	WORD $0x6ead6508 // umax v8.4s, v8.4s, v13.4s
+	ADD $128, R11
+	SUBS $1, R12
+	BNE largest
 	WORD $0x6eb0a908 // umaxv s8, v8.4s
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
 	// one division for both: amax/127 in lane 0, 127/amax in lane 1
@@ -55,89 +69,69 @@ block:
 	WORD $0x4e0c0549 // dup v9.4s, v10.s[1]
 	WORD $0x6e29e6cb // fcmge v11.4s, v22.4s, v9.4s
 	WORD $0x4e2b1d29 // and v9.16b, v9.16b, v11.16b
+	FMOVS F10, (R1)
+	ADD R6, R1
+	SUB R10, R9
+
+block:
+	FLDPQ 0(R4), (F0, F1)
+	FLDPQ 32(R4), (F2, F3)
+	FLDPQ 64(R4), (F4, F5)
+	FLDPQ 96(R4), (F6, F7)
 	WORD $0x6e29dc00 // fmul v0.4s, v0.4s, v9.4s
-	WORD $0x6eb4e40b // fcmgt v11.4s, v0.4s, v20.4s
-	WORD $0x6eeb1e80 // bif v0.16b, v20.16b, v11.16b
-	WORD $0x6eb5e40b // fcmgt v11.4s, v0.4s, v21.4s
-	WORD $0x6eab1ea0 // bit v0.16b, v21.16b, v11.16b
+	WORD $0x4e34c400 // fmaxnm v0.4s, v0.4s, v20.4s
+	WORD $0x4eb5c400 // fminnm v0.4s, v0.4s, v21.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x6e29dc21 // fmul v1.4s, v1.4s, v9.4s
-	WORD $0x6eb4e42c // fcmgt v12.4s, v1.4s, v20.4s
-	WORD $0x6eec1e81 // bif v1.16b, v20.16b, v12.16b
-	WORD $0x6eb5e42c // fcmgt v12.4s, v1.4s, v21.4s
-	WORD $0x6eac1ea1 // bit v1.16b, v21.16b, v12.16b
+	WORD $0x4e34c421 // fmaxnm v1.4s, v1.4s, v20.4s
+	WORD $0x4eb5c421 // fminnm v1.4s, v1.4s, v21.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	WORD $0x4ea1840c // add v12.4s, v0.4s, v1.4s
-	WORD $0x4eac1d88 // mov v8.16b, v12.16b
 	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
-	WORD $0x6eb4e44d // fcmgt v13.4s, v2.4s, v20.4s
-	WORD $0x6eed1e82 // bif v2.16b, v20.16b, v13.16b
-	WORD $0x6eb5e44d // fcmgt v13.4s, v2.4s, v21.4s
-	WORD $0x6ead1ea2 // bit v2.16b, v21.16b, v13.16b
+	WORD $0x4e34c442 // fmaxnm v2.4s, v2.4s, v20.4s
+	WORD $0x4eb5c442 // fminnm v2.4s, v2.4s, v21.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
 	WORD $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
-	WORD $0x6eb4e46e // fcmgt v14.4s, v3.4s, v20.4s
-	WORD $0x6eee1e83 // bif v3.16b, v20.16b, v14.16b
-	WORD $0x6eb5e46e // fcmgt v14.4s, v3.4s, v21.4s
-	WORD $0x6eae1ea3 // bit v3.16b, v21.16b, v14.16b
+	WORD $0x4e34c463 // fmaxnm v3.4s, v3.4s, v20.4s
+	WORD $0x4eb5c463 // fminnm v3.4s, v3.4s, v21.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	WORD $0x4ea3844e // add v14.4s, v2.4s, v3.4s
-	WORD $0x4eae8508 // add v8.4s, v8.4s, v14.4s
 	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
-	WORD $0x6eb4e48b // fcmgt v11.4s, v4.4s, v20.4s
-	WORD $0x6eeb1e84 // bif v4.16b, v20.16b, v11.16b
-	WORD $0x6eb5e48b // fcmgt v11.4s, v4.4s, v21.4s
-	WORD $0x6eab1ea4 // bit v4.16b, v21.16b, v11.16b
+	WORD $0x4e34c484 // fmaxnm v4.4s, v4.4s, v20.4s
+	WORD $0x4eb5c484 // fminnm v4.4s, v4.4s, v21.4s
 	WORD $0x4e21a884 // fcvtns v4.4s, v4.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	WORD $0x6eb4e4ac // fcmgt v12.4s, v5.4s, v20.4s
-	WORD $0x6eec1e85 // bif v5.16b, v20.16b, v12.16b
-	WORD $0x6eb5e4ac // fcmgt v12.4s, v5.4s, v21.4s
-	WORD $0x6eac1ea5 // bit v5.16b, v21.16b, v12.16b
+	WORD $0x4e34c4a5 // fmaxnm v5.4s, v5.4s, v20.4s
+	WORD $0x4eb5c4a5 // fminnm v5.4s, v5.4s, v21.4s
 	WORD $0x4e21a8a5 // fcvtns v5.4s, v5.4s
-	WORD $0x4ea5848c // add v12.4s, v4.4s, v5.4s
-	WORD $0x4eac8508 // add v8.4s, v8.4s, v12.4s
 	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
-	WORD $0x6eb4e4cd // fcmgt v13.4s, v6.4s, v20.4s
-	WORD $0x6eed1e86 // bif v6.16b, v20.16b, v13.16b
-	WORD $0x6eb5e4cd // fcmgt v13.4s, v6.4s, v21.4s
-	WORD $0x6ead1ea6 // bit v6.16b, v21.16b, v13.16b
+	WORD $0x4e34c4c6 // fmaxnm v6.4s, v6.4s, v20.4s
+	WORD $0x4eb5c4c6 // fminnm v6.4s, v6.4s, v21.4s
 	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
 	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
-	WORD $0x6eb4e4ee // fcmgt v14.4s, v7.4s, v20.4s
-	WORD $0x6eee1e87 // bif v7.16b, v20.16b, v14.16b
-	WORD $0x6eb5e4ee // fcmgt v14.4s, v7.4s, v21.4s
-	WORD $0x6eae1ea7 // bit v7.16b, v21.16b, v14.16b
+	WORD $0x4e34c4e7 // fmaxnm v7.4s, v7.4s, v20.4s
+	WORD $0x4eb5c4e7 // fminnm v7.4s, v7.4s, v21.4s
 	WORD $0x4e21a8e7 // fcvtns v7.4s, v7.4s
-	WORD $0x4ea784ce // add v14.4s, v6.4s, v7.4s
-	WORD $0x4eae8508 // add v8.4s, v8.4s, v14.4s
-	WORD $0x0e612800 // xtn v0.4h, v0.4s
-	WORD $0x4e612820 // xtn2 v0.8h, v1.4s
-	WORD $0x0e612842 // xtn v2.4h, v2.4s
-	WORD $0x4e612862 // xtn2 v2.8h, v3.4s
-	WORD $0x0e612884 // xtn v4.4h, v4.4s
-	WORD $0x4e6128a4 // xtn2 v4.8h, v5.4s
-	WORD $0x0e6128c6 // xtn v6.4h, v6.4s
-	WORD $0x4e6128e6 // xtn2 v6.8h, v7.4s
-	WORD $0x0e212800 // xtn v0.8b, v0.8h
-	WORD $0x4e212840 // xtn2 v0.16b, v2.8h
-	WORD $0x0e212881 // xtn v1.8b, v4.8h
-	WORD $0x4e2128c1 // xtn2 v1.16b, v6.8h
+	WORD $0x4e411800 // uzp1 v0.8h, v0.8h, v1.8h
+	WORD $0x4e431842 // uzp1 v2.8h, v2.8h, v3.8h
+	WORD $0x4e451884 // uzp1 v4.8h, v4.8h, v5.8h
+	WORD $0x4e4718c6 // uzp1 v6.8h, v6.8h, v7.8h
+	WORD $0x4e021800 // uzp1 v0.16b, v0.16b, v2.16b
+	WORD $0x4e061881 // uzp1 v1.16b, v4.16b, v6.16b
 	FSTPQ (F0, F1), 0(R0)
-	FMOVS F10, (R1)
-	WORD $0x4eb1b908 // addv s8, v8.4s
-	FMOVS F8, (R2)
-	MOVW (R2), R7
-	LSL $7, R7, R7
-	NEG R7, R7
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x4e9a940b // sdot v11.4s, v0.16b, v26.16b
+	WORD $0x4e9a942b // sdot v11.4s, v1.16b, v26.16b
+	WORD $0x4eb1b96b // addv s11, v11.4s
+	FMOVS F11, R7
+	MOVW R7, (R2)
+	NEG R7<<7, R7
 	MOVW R7, (R3)
 	ADD R5, R0
-	ADD R6, R1
 	ADD R6, R2
 	ADD R6, R3
 	ADD $128, R4
-	SUBS $1, R9
+	SUBS $1, R10
 	BNE block
+	CBNZ R9, leaf
 	RET
 
 // func StoreGroups(dst *byte, scales *byte, src *float32, groups int)
@@ -164,21 +158,23 @@ group:
 	FLDPQ 32(R2), (F2, F3)
 	FLDPQ 64(R2), (F4, F5)
 	FLDPQ 96(R2), (F6, F7)
-	WORD $0x4ea0f808 // fabs v8.4s, v0.4s
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x4ea0f80b // fabs v11.4s, v0.4s
 	WORD $0x4ea0f82c // fabs v12.4s, v1.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
-	WORD $0x4ea0f84b // fabs v11.4s, v2.4s
+	WORD $0x6eac656b // umax v11.4s, v11.4s, v12.4s
 	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
-	WORD $0x4ea0f86c // fabs v12.4s, v3.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
+	WORD $0x4ea0f84d // fabs v13.4s, v2.4s
+	WORD $0x4ea0f86e // fabs v14.4s, v3.4s
+	WORD $0x6eae65ad // umax v13.4s, v13.4s, v14.4s
+	WORD $0x6ead6508 // umax v8.4s, v8.4s, v13.4s
 	WORD $0x4ea0f88b // fabs v11.4s, v4.4s
-	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
 	WORD $0x4ea0f8ac // fabs v12.4s, v5.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
-	WORD $0x4ea0f8cb // fabs v11.4s, v6.4s
+	WORD $0x6eac656b // umax v11.4s, v11.4s, v12.4s
 	WORD $0x6eab6508 // umax v8.4s, v8.4s, v11.4s
-	WORD $0x4ea0f8ec // fabs v12.4s, v7.4s
-	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
+	WORD $0x4ea0f8cd // fabs v13.4s, v6.4s
+	WORD $0x4ea0f8ee // fabs v14.4s, v7.4s
+	WORD $0x6eae65ad // umax v13.4s, v13.4s, v14.4s
+	WORD $0x6ead6508 // umax v8.4s, v8.4s, v13.4s
 	WORD $0x6eb0a908 // umaxv s8, v8.4s
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
 	WORD $0x6e35fd0a // fdiv v10.4s, v8.4s, v21.4s
@@ -194,65 +190,43 @@ group:
 	WORD $0x6e29e6cb // fcmge v11.4s, v22.4s, v9.4s
 	WORD $0x4e2b1d29 // and v9.16b, v9.16b, v11.16b
 	WORD $0x6e29dc00 // fmul v0.4s, v0.4s, v9.4s
-	WORD $0x6eb4e40b // fcmgt v11.4s, v0.4s, v20.4s
-	WORD $0x6eeb1e80 // bif v0.16b, v20.16b, v11.16b
-	WORD $0x6eb5e40b // fcmgt v11.4s, v0.4s, v21.4s
-	WORD $0x6eab1ea0 // bit v0.16b, v21.16b, v11.16b
+	WORD $0x4e34c400 // fmaxnm v0.4s, v0.4s, v20.4s
+	WORD $0x4eb5c400 // fminnm v0.4s, v0.4s, v21.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x6e29dc21 // fmul v1.4s, v1.4s, v9.4s
-	WORD $0x6eb4e42c // fcmgt v12.4s, v1.4s, v20.4s
-	WORD $0x6eec1e81 // bif v1.16b, v20.16b, v12.16b
-	WORD $0x6eb5e42c // fcmgt v12.4s, v1.4s, v21.4s
-	WORD $0x6eac1ea1 // bit v1.16b, v21.16b, v12.16b
+	WORD $0x4e34c421 // fmaxnm v1.4s, v1.4s, v20.4s
+	WORD $0x4eb5c421 // fminnm v1.4s, v1.4s, v21.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
 	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
-	WORD $0x6eb4e44d // fcmgt v13.4s, v2.4s, v20.4s
-	WORD $0x6eed1e82 // bif v2.16b, v20.16b, v13.16b
-	WORD $0x6eb5e44d // fcmgt v13.4s, v2.4s, v21.4s
-	WORD $0x6ead1ea2 // bit v2.16b, v21.16b, v13.16b
+	WORD $0x4e34c442 // fmaxnm v2.4s, v2.4s, v20.4s
+	WORD $0x4eb5c442 // fminnm v2.4s, v2.4s, v21.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
 	WORD $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
-	WORD $0x6eb4e46e // fcmgt v14.4s, v3.4s, v20.4s
-	WORD $0x6eee1e83 // bif v3.16b, v20.16b, v14.16b
-	WORD $0x6eb5e46e // fcmgt v14.4s, v3.4s, v21.4s
-	WORD $0x6eae1ea3 // bit v3.16b, v21.16b, v14.16b
+	WORD $0x4e34c463 // fmaxnm v3.4s, v3.4s, v20.4s
+	WORD $0x4eb5c463 // fminnm v3.4s, v3.4s, v21.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
 	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
-	WORD $0x6eb4e48b // fcmgt v11.4s, v4.4s, v20.4s
-	WORD $0x6eeb1e84 // bif v4.16b, v20.16b, v11.16b
-	WORD $0x6eb5e48b // fcmgt v11.4s, v4.4s, v21.4s
-	WORD $0x6eab1ea4 // bit v4.16b, v21.16b, v11.16b
+	WORD $0x4e34c484 // fmaxnm v4.4s, v4.4s, v20.4s
+	WORD $0x4eb5c484 // fminnm v4.4s, v4.4s, v21.4s
 	WORD $0x4e21a884 // fcvtns v4.4s, v4.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	WORD $0x6eb4e4ac // fcmgt v12.4s, v5.4s, v20.4s
-	WORD $0x6eec1e85 // bif v5.16b, v20.16b, v12.16b
-	WORD $0x6eb5e4ac // fcmgt v12.4s, v5.4s, v21.4s
-	WORD $0x6eac1ea5 // bit v5.16b, v21.16b, v12.16b
+	WORD $0x4e34c4a5 // fmaxnm v5.4s, v5.4s, v20.4s
+	WORD $0x4eb5c4a5 // fminnm v5.4s, v5.4s, v21.4s
 	WORD $0x4e21a8a5 // fcvtns v5.4s, v5.4s
 	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
-	WORD $0x6eb4e4cd // fcmgt v13.4s, v6.4s, v20.4s
-	WORD $0x6eed1e86 // bif v6.16b, v20.16b, v13.16b
-	WORD $0x6eb5e4cd // fcmgt v13.4s, v6.4s, v21.4s
-	WORD $0x6ead1ea6 // bit v6.16b, v21.16b, v13.16b
+	WORD $0x4e34c4c6 // fmaxnm v6.4s, v6.4s, v20.4s
+	WORD $0x4eb5c4c6 // fminnm v6.4s, v6.4s, v21.4s
 	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
 	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
-	WORD $0x6eb4e4ee // fcmgt v14.4s, v7.4s, v20.4s
-	WORD $0x6eee1e87 // bif v7.16b, v20.16b, v14.16b
-	WORD $0x6eb5e4ee // fcmgt v14.4s, v7.4s, v21.4s
-	WORD $0x6eae1ea7 // bit v7.16b, v21.16b, v14.16b
+	WORD $0x4e34c4e7 // fmaxnm v7.4s, v7.4s, v20.4s
+	WORD $0x4eb5c4e7 // fminnm v7.4s, v7.4s, v21.4s
 	WORD $0x4e21a8e7 // fcvtns v7.4s, v7.4s
-	WORD $0x0e612800 // xtn v0.4h, v0.4s
-	WORD $0x4e612820 // xtn2 v0.8h, v1.4s
-	WORD $0x0e612842 // xtn v2.4h, v2.4s
-	WORD $0x4e612862 // xtn2 v2.8h, v3.4s
-	WORD $0x0e612884 // xtn v4.4h, v4.4s
-	WORD $0x4e6128a4 // xtn2 v4.8h, v5.4s
-	WORD $0x0e6128c6 // xtn v6.4h, v6.4s
-	WORD $0x4e6128e6 // xtn2 v6.8h, v7.4s
-	WORD $0x0e212800 // xtn v0.8b, v0.8h
-	WORD $0x4e212840 // xtn2 v0.16b, v2.8h
-	WORD $0x0e212881 // xtn v1.8b, v4.8h
-	WORD $0x4e2128c1 // xtn2 v1.16b, v6.8h
+	WORD $0x4e411800 // uzp1 v0.8h, v0.8h, v1.8h
+	WORD $0x4e431842 // uzp1 v2.8h, v2.8h, v3.8h
+	WORD $0x4e451884 // uzp1 v4.8h, v4.8h, v5.8h
+	WORD $0x4e4718c6 // uzp1 v6.8h, v6.8h, v7.8h
+	WORD $0x4e021800 // uzp1 v0.16b, v0.16b, v2.16b
+	WORD $0x4e061881 // uzp1 v1.16b, v4.16b, v6.16b
 	FSTPQ (F0, F1), 0(R0)
 	ADD $32, R0
 	ADD $2, R1

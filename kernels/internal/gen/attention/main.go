@@ -3,7 +3,8 @@
 // Everything here computes with 16 lanes, one ZMM register or two YMM registers: the functions are the same for both, the widths of
 // tiles are not, for AVX2 has 16 registers and AVX-512 has 32. Two shapes of attention have functions of their own. One query row
 // (Keys*, Values*) reads the stored bytes once, straight from the page. Several rows (Dots, Mix*) read a widened copy (Widen*) in the first
-// level of the cache, again and again. Softmax and Combine serve both.
+// level of the cache, again and again. Softmax and Combine serve both. Prefetch
+// asks for what several rows will read next.
 package main
 
 import (
@@ -31,5 +32,6 @@ func main() {
 	}
 	softmax()
 	combine()
+	prefetch()
 	Generate()
 }

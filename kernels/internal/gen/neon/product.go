@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	. "polynode/kernels/internal/gen/neon/a64"
 )
@@ -12,7 +11,7 @@ import (
 const (
 	dots   = 0  // V0-V7: the dot products of a block
 	accs   = 8  // V8-V15: the float32 sums of a leaf
-	inputs = 16 // V16-V23: the quants of a block; the scales of its end
+	inputs = 16 // V16-V23: the quants of a block; the weights' scales at its end, the columns' at the leaf's
 	temps  = 24 // V24-V27
 	const0 = 28
 	const1 = 29
@@ -24,10 +23,16 @@ const (
 type product struct {
 	*Func
 	q4   bool
-	mm   bool // 8-bit matrix multiplication
+	mm   bool // the instructions of 8-bit matrix multiplication
 	cols int
 	rows int // of a pass: a leaf is gone through 16/rows times, while its weights are in the first cache
 }
+
+// squares is whether the accumulators are those of product_mm.go.
+func (p *product) squares() bool { return p.mm && p.cols > 1 }
+
+// unsigned is whether the weights are multiplied as they are stored, with 128 added, which the starts take out again.
+func (p *product) unsigned() bool { return p.mm && !p.q4 }
 
 func products() *File {
 	file := NewFile("neon", "product")
@@ -61,25 +66,26 @@ func (p *product) acc(c, q int) int { return accs + c*p.quads() + q }
 // quantised writes the product of a run of blocks of a panel with some columns.
 func quantised(file *File, q4, mm bool, cols int) {
 	name := map[bool]string{false: "Q8", true: "Q4"}[q4] + map[bool]string{false: "Dot", true: "MM"}[mm]
-	doc := fmt.Sprintf(`adds the contributions of a panel's leaves to sums (%d, 16). There are blocks blocks, in leaves of perLeaf and
-		perhaps a shorter last one, and %d columns, whose quants and scales go from one block to the next by width columns.`, cols, cols)
-	extra := "start *int32"
-	if q4 {
-		extra = "levels *int8"
-		doc += " The nibbles are indices into the 16 levels."
-	} else {
-		doc += " start is -128 times the sums of the quants, and goes as they do."
-	}
-	doc += ` unit is 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the
-		matrix's limit, sums are meaningless.`
 	p := &product{q4: q4, mm: mm, cols: cols, rows: 16}
 	if cols == 4 {
 		p.rows = 8 // sixteen accumulators are what the registers hold
 	}
-	p.Func = file.Func(fmt.Sprintf("%s%d", name, cols), doc,
-		[]string{"sums *int32", "panel *byte", "quants *int8", "scales *float32", extra,
-			"width int", "blocks int", "perLeaf int", "unit float32"}, "top uint32")
-	p.Args("sums R0", "panel R1", "quants R2", "scales R3", extra[:strings.Index(extra, " ")]+" R4", "width R5", "blocks R6", "perLeaf R7", "unit R8")
+	doc := fmt.Sprintf(`adds the contributions of a panel's leaves to sums (%d, 16). There are blocks blocks, in leaves of perLeaf and
+		perhaps a shorter last one, and %d columns, whose quants go from one block to the next by width columns, and their scales from
+		one leaf to the next.`, cols, cols)
+	params := []string{"sums *int32", "panel *byte", "quants *int8", "scales *float32"}
+	switch {
+	case q4:
+		params = append(params, "levels *int8")
+		doc += " The nibbles are indices into the 16 levels."
+	case p.unsigned():
+		params = append(params, "start *int32")
+		doc += " start is -128 times the sums of the quants, and goes as they do."
+	}
+	doc += ` unit is 2^Exponent. The result is the bits of the largest magnitude of a contribution: where that is not below the
+		matrix's limit, sums are meaningless.`
+	p.Func = file.Func(fmt.Sprintf("%s%d", name, cols), doc, append(params, "width int", "blocks int", "perLeaf int", "unit float32"), "top uint32")
+	p.Args("sums R0", "panel R1", "quants R2", "scales R3", "width R5", "blocks R6", "perLeaf R7", "unit R8")
 	p.I("LSL $2, R5, R14")
 	p.I("LSL $5, R5, R5")
 	p.V(MOVZERO, top)
@@ -90,23 +96,34 @@ func quantised(file *File, q4, mm bool, cols int) {
 	for pass := range panelRows / p.rows {
 		p.pass(pass)
 	}
-	for i := 1; i <= 4; i++ {
-		p.I("MOVD R%d, R%d", 8+i, i)
-	}
+	p.moving(func(start, at string) { p.I("MOVD %s, %s", at, start) })
+	p.I("ADD R14, R3")
 	p.I("SUBS R15, R6, R6")
 	p.I("BNE leaf")
 	p.V(UMAXV, top, top)
 	p.Return(fmt.Sprintf("top F%d", top))
 }
 
-// constants sets what all blocks need: the sign bits, or the mask of a nibble and the table of levels.
+// moving calls f with each pointer that goes from block to block: where it is at the start of the leaf, and where in a pass.
+func (p *product) moving(f func(start, at string)) {
+	f("R1", "R9")
+	f("R2", "R10")
+	if p.unsigned() {
+		f("R4", "R11")
+	}
+}
+
+// constants sets what all blocks need: the sign bits, the mask of a nibble and the table of levels, or the address of the starts.
 func (p *product) constants() {
 	switch {
 	case p.q4:
 		p.I("MOVW $15, R9")
 		p.V(DUPB, const0, 9)
-		p.LoadQ("R4", 0, const1)
-	case !p.mm:
+		p.Arg("levels", "R9")
+		p.LoadQ("R9", 0, const1)
+	case p.unsigned():
+		p.Arg("start", "R4")
+	default:
 		p.I("MOVW $128, R9")
 		p.V(DUPB, const0, 9)
 	}
@@ -115,61 +132,37 @@ func (p *product) constants() {
 // pass goes through a leaf for some of the panel's rows.
 func (p *product) pass(pass int) {
 	p.Note("rows %d to %d", pass*p.rows, (pass+1)*p.rows-1)
-	for i := 1; i <= 4; i++ {
-		p.I("MOVD R%d, R%d", i, 8+i)
-	}
+	p.moving(func(start, at string) { p.I("MOVD %s, %s", start, at) })
 	p.I("MOVD R15, R13")
 	for _, v := range run(accs, p.cols*p.quads()) {
 		p.V(MOVZERO, v)
 	}
 	p.Label(fmt.Sprintf("block%d", pass))
-	p.loadInputs()
-	switch quants := 32 + pass*p.rows*4; {
-	case p.mm && p.cols > 1:
-		p.startMatrix()
+	if quants := 32 + pass*p.rows*4; p.squares() {
+		p.loadPairs()
+		p.startSquares()
 		p.matrix(quants)
-	case p.cols == 1:
-		p.startVector()
-		p.vector(quants)
-	default:
-		p.startVector()
+	} else {
+		p.LoadQ("R10", 0, run(inputs, 2*p.cols)...)
+		p.start()
 		p.byElement(quants)
 	}
 	p.scale(pass)
 	p.I("ADD $%d, R9", p.blockBytes())
 	p.I("ADD R5, R10")
-	p.I("ADD R14, R11")
-	p.I("ADD R14, R12")
+	if p.unsigned() {
+		p.I("ADD R14, R11")
+	}
 	p.I("SUBS $1, R13")
 	p.I("BNE block%d", pass)
 	p.round(pass)
 }
 
-// loadInputs loads the quants of the block: two registers a column, or for the matrix instructions four a pair of columns, each
-// with eight k's of the one and eight of the other.
-func (p *product) loadInputs() {
-	if !p.mm || p.cols == 1 {
-		p.LoadQ("R10", 0, run(inputs, 2*p.cols)...)
-		return
-	}
-	for pair := range p.cols / 2 {
-		p.LoadQ("R10", 64*pair, run(temps, 4)...)
-		x := p.pair(pair, 0)
-		p.V(ZIP1D, x, temps, temps+2)
-		p.V(ZIP2D, x+1, temps, temps+2)
-		p.V(ZIP1D, x+2, temps+1, temps+3)
-		p.V(ZIP2D, x+3, temps+1, temps+3)
-	}
-}
-
-// pair is the register of the k's 8e to 8e+7 of a pair of columns.
-func (p *product) pair(pair, e int) int { return inputs + 4*pair + e }
-
-// startVector sets the dot products of one or more columns to zero, or to what takes 128 out of unsigned weights.
-func (p *product) startVector() {
-	zero := run(dots, 8) // of one column there are two sets, see vector
-	if p.mm && !p.q4 {
-		p.I("MOVW (R12), R16")
+// start sets the dot products to zero, or to what takes 128 out of unsigned weights.
+func (p *product) start() {
+	zero := run(dots, 8) // of one column there are two sets
+	if p.unsigned() {
+		p.I("MOVW (R11), R16")
 		for _, v := range zero[:4] {
 			p.V(DUPW, v, 16)
 		}
@@ -180,65 +173,50 @@ func (p *product) startVector() {
 	}
 }
 
-// byElement adds the products of a block to the dot products of two or four columns.
+// byElement adds the products of a block to the dot products.
 func (p *product) byElement(at int) {
-	add := func(w, k int) { // the four rows in register temps+w by the four k's from k on
+	op, groups := SDOTI, 8
+	if p.unsigned() {
+		op = USDOTI
+	}
+	if p.q4 {
+		groups = 4
+	}
+	add := func(set, q, w, k int) { // the four rows in register w by the four k's from k on
 		for c := range p.cols {
-			p.V(SDOTI, p.dot(c, w%p.quads()), temps+w, inputs+2*c+k/16, k/4%4)
+			p.V(op, p.set(set, c, q), w, inputs+2*c+k/16, k/4%4)
 		}
 	}
-	if !p.q4 {
-		for g := range 8 {
-			p.LoadQ("R9", at+64*g, run(temps, p.quads())...)
-			for q := range p.quads() {
-				p.V(EOR, temps+q, temps+q, const0)
-				add(q, 4*g)
-			}
-		}
-		return
-	}
-	for g := range 4 {
+	for g := range groups {
+		p.LoadQ("R9", at+64*g, run(temps, p.quads())...)
 		for q := range p.quads() {
-			p.LoadQ("R9", at+64*g+16*q, spare)
-			p.nibbles(temps+q, spare, false)
-			add(q, 4*g)
-			p.nibbles(temps+q, spare, true)
-			add(q, 16+4*g)
+			w := temps + q
+			if p.q4 {
+				p.nibbles(spare, w, false)
+				add(0, q, spare, 4*g)
+				p.nibbles(w, w, true)
+				add(1, q, w, 16+4*g)
+				continue
+			}
+			if !p.unsigned() {
+				p.V(EOR, w, w, const0)
+			}
+			add(g%2, q, w, 4*g)
+		}
+	}
+	if p.cols == 1 {
+		for q := range 4 {
+			p.V(ADD, dots+q, dots+q, p.set(1, 0, q))
 		}
 	}
 }
 
-// vector adds the products of a block to the dot products of one column, in two sets that are added up: four sums alone
-// would wait for each other.
-func (p *product) vector(at int) {
-	op := SDOTI
-	if p.mm {
-		op = USDOTI // unsigned weights as they are stored
+// set is dot, but for one column: that has two sets of dot products, added up in the end, because four sums alone would wait for each other.
+func (p *product) set(set, c, q int) int {
+	if p.cols == 1 {
+		return dots + 4*set + q
 	}
-	groups := 8
-	if p.q4 {
-		groups = 4
-	}
-	for g := range groups {
-		p.LoadQ("R9", at+64*g, run(temps, 4)...)
-		for q := range 4 {
-			switch w := temps + q; {
-			case p.q4:
-				p.nibbles(spare, w, false)
-				p.V(op, dots+q, spare, inputs, g)
-				p.nibbles(w, w, true)
-				p.V(op, dots+4+q, w, inputs+1, g)
-			default:
-				if !p.mm {
-					p.V(EOR, w, w, const0)
-				}
-				p.V(op, dots+q+g%2*4, w, inputs+g/4, g%4)
-			}
-		}
-	}
-	for q := range 4 {
-		p.V(ADD, dots+q, dots+q, dots+4+q)
-	}
+	return p.dot(c, q)
 }
 
 // nibbles looks up the levels of the low or high nibbles of 16 bytes.
@@ -251,44 +229,58 @@ func (p *product) nibbles(d, n int, high bool) {
 	p.V(TBL, d, const1, d)
 }
 
-// scale multiplies the dot products of the block by the scales and adds them to the sums of the leaf.
+// scale multiplies the dot products of the block by the weights' scales and adds them to the sums of the leaf.
 func (p *product) scale(pass int) {
-	const weights, columns = inputs, inputs + 4
+	const weights = inputs
 	p.LoadQ("R9", pass*p.rows*2, run(temps, p.quads()/2)...)
 	for i := range p.quads() / 2 {
 		p.V(FCVTL, weights+2*i, temps+i)
 		p.V(FCVTL2, weights+2*i+1, temps+i)
 	}
-	p.I("FMOV%s (R11), F%d", map[int]string{1: "S", 2: "D", 4: "Q"}[p.cols], columns)
+	if p.squares() {
+		p.scaleSquares(weights)
+		return
+	}
 	for c := range p.cols {
 		for q := range p.quads() {
-			dot, s := p.dot(c, q), temps+q%2
-			if p.mm && p.cols > 1 {
-				dot = temps + 2 + q%2
-				p.unpair(dot, c, q)
-			}
-			p.V(SCVTF, dot, dot)
-			p.V(FMULI, s, weights+q, columns, c)
-			p.V(FMUL, s, dot, s)
-			p.V(FADD, p.acc(c, q), p.acc(c, q), s)
+			p.addScaled(p.acc(c, q), p.dot(c, q), weights+q)
 		}
 	}
 }
 
-// round ends a leaf: its sums, times 2^Exponent and rounded, are added to the integers.
+// addScaled adds dot products times their weights' scales to sums. It leaves the products in dot.
+func (p *product) addScaled(acc, dot, weights int) {
+	p.V(SCVTF, dot, dot)
+	p.V(FMUL, dot, dot, weights)
+	p.V(FADD, acc, acc, dot)
+}
+
+// round ends a leaf: its sums, times the column's scale and 2^Exponent and rounded, are added to the integers.
 func (p *product) round(pass int) {
-	p.V(DUPW, inputs, 8)
+	const columns, unit = inputs, inputs + 1
+	p.I("FMOV%s (R3), F%d", map[int]string{1: "S", 2: "D", 4: "Q"}[p.cols], columns)
+	p.V(DUPW, unit, 8)
 	for c := range p.cols {
 		at, n := (c*panelRows+pass*p.rows)*4, p.quads()
 		p.LoadQ("R0", at, run(temps, n)...)
 		for q := range n {
 			acc := p.acc(c, q)
-			p.V(FMUL, acc, acc, inputs)
-			p.V(FABS, dots, acc)
-			p.V(UMAX, top, top, dots)
-			p.V(FCVTNS, acc, acc)
-			p.V(ADD, temps+q, temps+q, acc)
+			if p.squares() {
+				acc = spare
+				p.unpair(acc, c, q)
+			}
+			p.V(FMULI, acc, acc, columns, c)
+			addRounded(p.Func, temps+q, acc, unit, dots)
 		}
 		p.StoreQ("R0", at, run(temps, n)...)
 	}
+}
+
+// addRounded adds the sums of a leaf, times 2^Exponent and rounded, to integers, and keeps the largest magnitude in top. It changes acc and temp.
+func addRounded(fn *Func, d, acc, unit, temp int) {
+	fn.V(FMUL, acc, acc, unit)
+	fn.V(FABS, temp, acc)
+	fn.V(UMAX, top, top, temp)
+	fn.V(FCVTNS, acc, acc)
+	fn.V(ADD, d, d, acc)
 }

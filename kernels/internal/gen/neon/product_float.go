@@ -107,12 +107,7 @@ func roundFloats(fn *Func, cols int) {
 	for c := range cols {
 		fn.LoadQ("R0", 64*c, run(floatPairs, 4)...)
 		for q := range 4 {
-			acc := floatAccs + 4*c + q
-			fn.V(FMUL, acc, acc, floatW)
-			fn.V(FABS, floatTemp, acc)
-			fn.V(UMAX, top, top, floatTemp)
-			fn.V(FCVTNS, acc, acc)
-			fn.V(ADD, floatPairs+q, floatPairs+q, acc)
+			addRounded(fn, floatPairs+q, floatAccs+4*c+q, floatW, floatTemp)
 		}
 		fn.StoreQ("R0", 64*c, run(floatPairs, 4)...)
 	}

@@ -5,21 +5,35 @@ import . "polynode/kernels/internal/gen/neon/a64"
 // The matrix instructions multiply two rows of eight weights by two columns of eight quants: the accumulator of rows 2r and 2r+1 and
 // the columns of a pair holds (row, column) in the order (0, 0), (0, 1), (1, 0), (1, 1).
 
-// square is the accumulator of a pair of rows of the pass and a pair of columns.
-func (p *product) square(rows, pair int) int { return dots + pair*p.rows/2 + rows }
+// square is the number of a pair of rows of the pass and a pair of columns, among the dot products and among the sums of the leaf.
+func (p *product) square(rows, pair int) int { return pair*p.rows/2 + rows }
 
-// startMatrix sets the dot products to zero, or to what takes 128 out of unsigned weights.
-func (p *product) startMatrix() {
+// loadPairs loads the quants of the block, four registers a pair of columns, each with eight k's of the one and eight of the other.
+func (p *product) loadPairs() {
+	for pair := range p.cols / 2 {
+		p.LoadQ("R10", 64*pair, run(temps, 4)...)
+		for half := range 2 {
+			p.V(ZIP1D, p.pair(pair, 2*half), temps+half, temps+2+half)
+			p.V(ZIP2D, p.pair(pair, 2*half+1), temps+half, temps+2+half)
+		}
+	}
+}
+
+// pair is the register of the k's 8e to 8e+7 of a pair of columns.
+func (p *product) pair(pair, e int) int { return inputs + 4*pair + e }
+
+// startSquares sets the dot products to zero, or to what takes 128 out of unsigned weights.
+func (p *product) startSquares() {
 	if p.q4 {
 		for _, v := range run(dots, p.rows/2*p.cols/2) {
 			p.V(MOVZERO, v)
 		}
 		return
 	}
-	p.I("FMOV%s (R12), F%d", map[int]string{2: "D", 4: "Q"}[p.cols], temps)
+	p.I("FMOV%s (R11), F%d", map[int]string{2: "D", 4: "Q"}[p.cols], temps)
 	for pair := range p.cols / 2 {
 		for r := range p.rows / 2 {
-			p.V(DUP2D, p.square(r, pair), temps, pair)
+			p.V(DUP2D, dots+p.square(r, pair), temps, pair)
 		}
 	}
 }
@@ -62,15 +76,29 @@ func (p *product) bothNibbles(rows, w, temp, e int) {
 
 func (p *product) multiply(op Op, rows, w, e int) {
 	for pair := range p.cols / 2 {
-		p.V(op, p.square(rows, pair), w, p.pair(pair, e))
+		p.V(op, dots+p.square(rows, pair), w, p.pair(pair, e))
 	}
 }
 
-// unpair takes the four rows of quad q of column c out of two accumulators.
+// scaleSquares is the end of a block: the scales of a pair of rows stand beside each other twice.
+func (p *product) scaleSquares(weights int) {
+	for q := range p.quads() {
+		p.V(ZIP1, temps, weights+q, weights+q)
+		p.V(ZIP2, temps+1, weights+q, weights+q)
+		for pair := range p.cols / 2 {
+			for i := range 2 {
+				n := p.square(2*q+i, pair)
+				p.addScaled(accs+n, dots+n, temps+i)
+			}
+		}
+	}
+}
+
+// unpair takes the sums of the four rows of quad q and column c out of two squares.
 func (p *product) unpair(d, c, q int) {
 	op := UZP1
 	if c%2 == 1 {
 		op = UZP2
 	}
-	p.V(op, d, p.square(2*q, c/2), p.square(2*q+1, c/2))
+	p.V(op, d, accs+p.square(2*q, c/2), accs+p.square(2*q+1, c/2))
 }

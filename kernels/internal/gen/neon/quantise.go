@@ -12,6 +12,7 @@ const (
 	qTemp               = 11 // V11-V14
 	qLow, qHigh, qMost  = 20, 21, 22
 	qOne, qNaN, qSign   = 23, 24, 25
+	qOnes               = 26 // bytes
 )
 
 func quantisers() *File {
@@ -32,13 +33,19 @@ func quantConstants(fn *Func) {
 	setBits(fn, qSign, 0x80000000)
 }
 
-// largest puts the largest magnitude of V0-V7, as bits, in all lanes of qAmax: a NaN is above all.
-func largest(fn *Func) {
-	fn.V(FABS, qAmax, 0)
-	for v := 1; v < 8; v++ {
-		fn.V(FABS, qTemp+v%2, v)
-		fn.V(UMAX, qAmax, qAmax, qTemp+v%2)
+// magnitudes raises each lane of qAmax to the largest magnitude, as bits, of that lane of V0-V7: a NaN is above all.
+func magnitudes(fn *Func) {
+	for v := 0; v < 8; v += 2 {
+		a, b := qTemp+v%4, qTemp+v%4+1
+		fn.V(FABS, a, v)
+		fn.V(FABS, b, v+1)
+		fn.V(UMAX, a, a, b)
+		fn.V(UMAX, qAmax, qAmax, a)
 	}
+}
+
+// spreadLargest puts the largest lane of qAmax in all of them.
+func spreadLargest(fn *Func) {
 	fn.V(UMAXV, qAmax, qAmax)
 	fn.V(DUP, qAmax, qAmax, 0)
 }
@@ -49,68 +56,74 @@ func finite(fn *Func) {
 	fn.V(AND, qInv, qInv, qTemp)
 }
 
-// narrow turns V0-V7, times qInv, into 32 int8 in V0 and V1, and adds the quants up in V8 if it is told to.
-func narrow(fn *Func, sum bool) {
+// narrow turns V0-V7, times qInv, into 32 int8 in V0 and V1. A NaN becomes -127.
+func narrow(fn *Func) {
 	for v := range 8 {
-		t := qTemp + v%4
 		fn.V(FMUL, v, v, qInv)
-		fn.V(FCMGT, t, v, qLow)
-		fn.V(BIF, v, qLow, t)
-		fn.V(FCMGT, t, v, qHigh)
-		fn.V(BIT, v, qHigh, t)
+		fn.V(FMAXNM, v, v, qLow)
+		fn.V(FMINNM, v, v, qHigh)
 		fn.V(FCVTNS, v, v)
-		if sum && v%2 == 1 {
-			fn.V(ADD, qTemp+v%4, v-1, v)
-			if v == 1 {
-				fn.V(MOV, qAmax, qTemp+1)
-			} else {
-				fn.V(ADD, qAmax, qAmax, qTemp+v%4)
-			}
-		}
 	}
 	for v := 0; v < 8; v += 2 {
-		fn.V(XTN, v, v)
-		fn.V(XTN2, v, v+1)
+		fn.V(UZP1H, v, v, v+1)
 	}
-	fn.V(XTN8, 0, 0)
-	fn.V(XTN8H, 0, 2)
-	fn.V(XTN8, 1, 4)
-	fn.V(XTN8H, 1, 6)
+	fn.V(UZP1B, 0, 0, 2)
+	fn.V(UZP1B, 1, 4, 6)
 }
 
+// quantise goes through a leaf twice, the second time while it is in the first cache.
 func quantise(file *File) {
-	fn := file.Func("Quantise", `quantises blocks of 32 floats to int8, as Activations.Quantise does. From one block to the next quants, scales, sums and
-		starts (-128 times the sums) go by stride of their elements.`,
-		[]string{"quant *int8", "scale *float32", "sum *int32", "start *int32", "x *float32", "blocks int", "stride int"})
-	fn.Args("quant R0", "scale R1", "sum R2", "start R3", "x R4", "blocks R9", "stride R5")
+	fn := file.Func("Quantise", `quantises leaves of perLeaf blocks of 32 floats to int8, and perhaps a shorter last one, as Activations.Quantise does.
+		There are blocks blocks in all. From one block to the next quants, sums and starts (-128 times the sums) go by stride of their elements,
+		and scales from one leaf to the next.`,
+		[]string{"quant *int8", "scale *float32", "sum *int32", "start *int32", "x *float32", "blocks int", "perLeaf int", "stride int"})
+	fn.Args("quant R0", "scale R1", "sum R2", "start R3", "x R4", "stride R5", "perLeaf R8", "blocks R9")
 	fn.I("LSL $2, R5, R6")
 	fn.I("LSL $5, R5, R5")
 	quantConstants(fn)
-	fn.Label("block")
-	fn.LoadQ("R4", 0, run(0, 8)...)
-	largest(fn)
+	fn.I("MOVW $1, R7")
+	fn.V(DUPB, qOnes, 7)
+	fn.Label("leaf")
+	fn.I("CMP R8, R9")
+	fn.I("CSEL LT, R9, R8, R10")
+	fn.V(MOVZERO, qAmax)
+	fn.I("MOVD R4, R11")
+	fn.I("MOVD R10, R12")
+	fn.Label("largest")
+	fn.LoadQ("R11", 0, run(0, 8)...)
+	magnitudes(fn)
+	fn.I("ADD $128, R11")
+	fn.I("SUBS $1, R12")
+	fn.I("BNE largest")
+	spreadLargest(fn)
 	fn.Note("one division for both: amax/127 in lane 0, 127/amax in lane 1")
 	fn.V(ZIP1, qScale, qAmax, qHigh)
 	fn.V(ZIP1, qInv, qHigh, qAmax)
 	fn.V(FDIV, qScale, qScale, qInv)
 	fn.V(DUP, qInv, qScale, 1)
 	finite(fn)
-	narrow(fn, true)
-	fn.StoreQ("R0", 0, 0, 1)
 	fn.I("FMOVS F%d, (R1)", qScale)
-	fn.V(ADDV, qAmax, qAmax)
-	fn.I("FMOVS F%d, (R2)", qAmax)
-	fn.I("MOVW (R2), R7")
-	fn.I("LSL $7, R7, R7")
-	fn.I("NEG R7, R7")
+	fn.I("ADD R6, R1")
+	fn.I("SUB R10, R9")
+	fn.Label("block")
+	fn.LoadQ("R4", 0, run(0, 8)...)
+	narrow(fn)
+	fn.StoreQ("R0", 0, 0, 1)
+	fn.V(MOVZERO, qTemp)
+	fn.V(SDOT, qTemp, 0, qOnes)
+	fn.V(SDOT, qTemp, 1, qOnes)
+	fn.V(ADDV, qTemp, qTemp)
+	fn.I("FMOVS F%d, R7", qTemp)
+	fn.I("MOVW R7, (R2)")
+	fn.I("NEG R7<<7, R7")
 	fn.I("MOVW R7, (R3)")
 	fn.I("ADD R5, R0")
-	for _, r := range []string{"R1", "R2", "R3"} {
-		fn.I("ADD R6, %s", r)
-	}
+	fn.I("ADD R6, R2")
+	fn.I("ADD R6, R3")
 	fn.I("ADD $128, R4")
-	fn.I("SUBS $1, R9")
+	fn.I("SUBS $1, R10")
 	fn.I("BNE block")
+	fn.I("CBNZ R9, leaf")
 	fn.Return()
 }
 
@@ -130,7 +143,9 @@ func storeGroups(file *File) {
 	quantConstants(fn)
 	loop(fn, "group", 1, func() {
 		fn.LoadQ("R2", 0, run(0, 8)...)
-		largest(fn)
+		fn.V(MOVZERO, qAmax)
+		magnitudes(fn)
+		spreadLargest(fn)
 		fn.V(FDIV, qScale, qAmax, qHigh)
 		toHalf(fn, FCVTN, qScale, qScale, qTemp)
 		fn.I("FMOVS F%d, R7", qScale)
@@ -138,7 +153,7 @@ func storeGroups(file *File) {
 		fn.V(FCVTL, qScale, qScale)
 		fn.V(FDIV, qInv, qOne, qScale)
 		finite(fn)
-		narrow(fn, false)
+		narrow(fn)
 		fn.StoreQ("R0", 0, 0, 1)
 	}, map[string]int{"R0": 32, "R1": 2, "R2": 128})
 	fn.Return()

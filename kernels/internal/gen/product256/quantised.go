@@ -27,7 +27,8 @@ type quantised struct {
 	together   int // how many halves of a panel are multiplied at once: 1 or 2
 	dot        dotter
 
-	quants, scales, starts reg.GPVirtual // of the block in progress, per column
+	quants, starts reg.GPVirtual // of the block in progress, per column
+	scales         reg.GPVirtual // of the leaf in progress, per column
 
 	acc  [halves][]reg.VecVirtual // per column, the float32 sums of the leaf in progress, if they are in registers
 	sums Mem                      // the same in working memory
@@ -49,8 +50,8 @@ type dotter interface {
 // generate writes the function:
 //
 //	for each leaf:  acc = 0
-//	  for each of its blocks:  acc += float32(dot) * (wscale * scale)
-//	  out += round(acc * unit)
+//	  for each of its blocks:  acc += float32(dot) * wscale
+//	  out += round(acc * scale * unit)
 func (q *quantised) generate() {
 	frame := width + q.dot.scratch(q.n)
 	if q.n > inRegisters {
@@ -85,12 +86,12 @@ func (q *quantised) generate() {
 	q.block(weights)
 	ADDQ(U32(q.blockBytes), weights)
 	ADDQ(U32(32*q.n), q.quants)
-	ADDQ(U32(4*q.n), q.scales)
 	ADDQ(U32(4*q.n), q.starts)
 	DECQ(count)
 	JNZ(LabelRef("block"))
 
-	r.close(q.n, q.sum)
+	r.close(q.n, q.scaledSums())
+	ADDQ(U32(4*q.n), q.scales)
 	TESTQ(left, left)
 	JNZ(LabelRef("leaf"))
 	r.end()
@@ -146,19 +147,15 @@ func (q *quantised) block(weights reg.GPVirtual) {
 	}
 }
 
-// scale adds float32(dot) * (wscale * scale) to the sums of half h and those behind it.
+// scale adds float32(dot) * wscale to the sums of half h and those behind it.
 func (q *quantised) scale(halfScales Mem, h int, dots [][]reg.VecVirtual) {
-	wscale, scale, product := registers(len(dots)), YMM(), YMM()
-	for j, w := range wscale {
-		VCVTPH2PS(halfScales.Offset(16*j), w)
-	}
-	for i := range q.n {
-		VBROADCASTSS(Mem{Base: q.scales, Disp: 4 * i}, scale)
-		for j, w := range wscale {
-			dot, sum := dots[j][i], q.sum(h+j, i)
-			VMULPS(scale, w, product)
+	for j := range dots {
+		wscale := YMM()
+		VCVTPH2PS(halfScales.Offset(16*j), wscale)
+		for i, dot := range dots[j] {
+			sum := q.sum(h+j, i)
 			VCVTDQ2PS(dot, dot)
-			VMULPS(product, dot, dot)
+			VMULPS(wscale, dot, dot)
 			if q.n <= inRegisters {
 				VADDPS(dot, sum, sum)
 			} else {
@@ -166,5 +163,17 @@ func (q *quantised) scale(halfScales Mem, h int, dots [][]reg.VecVirtual) {
 				VMOVAPS(dot, sum)
 			}
 		}
+	}
+}
+
+// scaledSums gives the sums of a leaf, of half h of column i, times the scale of the column's activations.
+func (q *quantised) scaledSums() func(h, i int) Op {
+	scale, product := YMM(), YMM()
+	return func(h, i int) Op {
+		if h == 0 {
+			VBROADCASTSS(Mem{Base: q.scales, Disp: 4 * i}, scale)
+		}
+		VMULPS(q.sum(h, i), scale, product)
+		return product
 	}
 }

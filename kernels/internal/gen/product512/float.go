@@ -33,6 +33,8 @@ func (f float) generate() {
 	Pragma("noescape")
 
 	l := newLeaves(f.n)
+	l.unit = func(int) Mem { return parameter("unit") }
+	l.start()
 	weights := Load(Param("weights"), GP64()).(reg.GPVirtual)
 	x := loadColumns(f.n)
 	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
@@ -88,6 +90,7 @@ func (f float) generate() {
 	l.closeAll()
 	TESTQ(left, left)
 	JNZ(LabelRef("leaf"))
+	l.write()
 	l.end()
 }
 

@@ -14,27 +14,31 @@ type leaves struct {
 	worst  reg.VecVirtual   // per row, twice the largest |contribution| so far, as bits: the sign has been shifted out
 	load   reg.OpmaskVirtual
 	store  reg.OpmaskVirtual
-	unit   Mem // 2^Exponent, float32
-	limit  Mem // float32
+	unit   func(column int) Mem // what a leaf's sum is multiplied by, float32
+	limit  Mem                  // float32
 	out    reg.GPVirtual
 	stride reg.GPVirtual // bytes from one column of out to the next
 }
 
-// newLeaves loads the parameters out, stride, load, store, unit and limit, and starts the sums with what is in out, or with zero in
-// rows that load leaves out: a tile whose K is cut is continued by another call.
+// newLeaves loads the parameters out, stride, load, store and limit.
 func newLeaves(n int) *leaves {
 	l := &leaves{n: n, load: K(), store: K(), worst: ZMM()}
 	for range n {
 		l.acc = append(l.acc, ZMM())
 		l.sums = append(l.sums, ZMM())
 	}
-	l.unit, l.limit = parameter("unit"), parameter("limit")
+	l.limit = parameter("limit")
 	KMOVW(parameter("load"), l.load)
 	KMOVW(parameter("store"), l.store)
 	l.out = Load(Param("out"), GP64()).(reg.GPVirtual)
 	l.stride = Load(Param("stride"), GP64()).(reg.GPVirtual)
 	SHLQ(Imm(2), l.stride)
 	VPXORD(l.worst, l.worst, l.worst)
+	return l
+}
+
+// start starts the sums with what is in out, or with zero in rows that load leaves out: a tile whose K is cut is continued by another call.
+func (l *leaves) start() {
 	for _, sum := range l.sums {
 		VPXORD(sum, sum, sum)
 	}
@@ -43,7 +47,6 @@ func newLeaves(n int) *leaves {
 	JZ(LabelRef("loaded"))
 	l.eachOut(func(i int, at Mem) { VMOVDQU32_Z(at, l.load, l.sums[i]) })
 	Label("loaded")
-	return l
 }
 
 // parameter is the address of a parameter.
@@ -74,11 +77,11 @@ func (l *leaves) open() {
 	}
 }
 
-// close rounds the leaf's sum in one column and adds it up: c = acc*2^Exponent, to the nearest integer, ties to even. A c out of bounds
+// close rounds the leaf's sum in one column and adds it up: c = acc*unit, to the nearest integer, ties to even. A c out of bounds
 // makes worst too large and sums wrong, which the caller learns in the end.
 func (l *leaves) close(column int) {
 	c, whole := ZMM(), ZMM()
-	VMULPS_BCST(l.unit, l.acc[column], c)
+	VMULPS_BCST(l.unit(column), l.acc[column], c)
 	VCVTPS2DQ(c, whole)
 	VPADDD(whole, l.sums[column], l.sums[column])
 	VPADDD(c, c, c)
@@ -92,10 +95,14 @@ func (l *leaves) closeAll() {
 	}
 }
 
-// end writes the sums and returns whether every contribution stayed within the limit: floats without their signs are in the order of
-// their bits, and infinity and NaN come last.
-func (l *leaves) end() {
+// write writes the sums.
+func (l *leaves) write() {
 	l.eachOut(func(i int, at Mem) { VMOVDQU32(l.sums[i], l.store, at) })
+}
+
+// end returns whether every contribution stayed within the limit: floats without their signs are in the order of their bits, and
+// infinity and NaN come last.
+func (l *leaves) end() {
 	limit, over := ZMM(), K()
 	VBROADCASTSS(l.limit, limit)
 	VPADDD(limit, limit, limit)

@@ -18,7 +18,10 @@ func main() {
 		quantised{name: fmt.Sprint("MulQ8x", n), doc: doc("Q8", n), n: n, unpack: unpackQ8, quantBytes: 512, prefetchFrom: 4}.generate()
 	}
 	for n := 1; n <= columns; n++ {
-		quantised{name: fmt.Sprint("MulQ4x", n), doc: doc("Q4", n), n: n, unpack: unpackQ4, quantBytes: 256, table: true, prefetchFrom: 2}.generate()
+		quantised{name: fmt.Sprint("MulQ4x", n), doc: doc("Q4", n), n: n, unpack: unpackQ4, quantBytes: 256, table: true, masks: true, prefetchFrom: 2}.generate()
+	}
+	for n := 1; n <= columns; n++ {
+		quantised{name: fmt.Sprint("MulQ4VBMIx", n), doc: doc("Q4VBMI", n), n: n, unpack: unpackQ4VBMI, quantBytes: 256, table: true, prefetchFrom: 2}.generate()
 	}
 	for n := 1; n <= columns; n++ {
 		float{name: fmt.Sprint("MulBF16x", n), doc: doc("BF16", n), n: n, bf16: true, prefetchFrom: 2}.generate()

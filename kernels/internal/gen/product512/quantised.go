@@ -13,6 +13,7 @@ type quantised struct {
 	unpack     func(q *quantised, quants reg.GPVirtual, multiply multiplier)
 	quantBytes int  // of a block
 	table      bool // unpack needs loadTable
+	masks      bool // and the mask of a nibble
 
 	// prefetchFrom is the number of columns from which a tile fetches weights ahead. Where few columns wait for memory all the time the
 	// processor's own prefetcher does better; with more of them it does not run far enough ahead and stops at the end of each page. A
@@ -20,6 +21,9 @@ type quantised struct {
 	prefetchFrom int
 
 	levels, nibble reg.VecVirtual // what loadTable loads
+
+	units   Mem // of the leaf in progress, a float32 for each column
+	columns reg.OpmaskVirtual
 }
 
 // prefetchDistance is how far ahead weights are fetched into the second-level cache, in bytes. On Zen 4, 6 to 32 KB are the same within the
@@ -33,8 +37,8 @@ const scaleBytes = 32
 // block on to the dot products of every column.
 type multiplier func(weights reg.VecVirtual, k int)
 
-const signature = "(out *int32, stride int, load, store uint16, weights *byte, quants *[32]int8, scales *float32, starts *int32, " +
-	"blocks, leaf int, unit, limit float32) bool"
+const signature = "(out *int32, stride int, load, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, " +
+	"panels, blocks, leaf int, unit, limit float32) bool"
 
 // cursor is where in a tile a function is.
 type cursor struct {
@@ -45,9 +49,12 @@ type cursor struct {
 
 // generate writes the function:
 //
-//	for each leaf:  acc = 0
-//	  for each of its blocks:  dot = start;  dot += weights * quants;  acc += float32(dot) * (wscale * scale)
-//	  sums += round(acc * unit)
+//	for each panel, for each leaf:  acc = 0
+//	  for each of its blocks:  dot = start;  dot += weights * quants;  acc += float32(dot) * wscale
+//	  sums += round(acc * (scale * unit))
+//
+// unit is a power of two, so acc*(scale*unit) and (acc*scale)*unit differ only where both round to 0, or where at least one is beyond every
+// limit or a NaN, and then so is the other, or it is 0 and the caller is told in vain.
 //
 // The first block of a leaf is a copy of its own. It closes the leaf before, a column after each group of multiplications: in one heap
 // at the end of a leaf, the closings left the multipliers idle for 4 % of the time (Zen 4, leaves of four blocks).
@@ -57,11 +64,18 @@ func (q quantised) generate() {
 	Pragma("noescape")
 
 	l := newLeaves(q.n)
-	c := q.loadCursor()
-	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
+	c := q.newCursor()
+	q.makeUnits(l)
+	panels := Load(Param("panels"), GP64()).(reg.GPVirtual)
 	if q.table {
 		q.loadTable()
 	}
+
+	Label("panel")
+	l.start()
+	c.loadColumns()
+	left := Load(Param("blocks"), GP64()).(reg.GPVirtual)
+	q.clearUnits()
 	l.open()
 
 	Label("leaf")
@@ -82,22 +96,54 @@ func (q quantised) generate() {
 	TESTQ(left, left)
 	JNZ(LabelRef("leaf"))
 	l.closeAll()
+	l.write()
+	ADDQ(parameter("skip"), c.weights)
+	ADDQ(Imm(4*16), l.out)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
 	l.end()
 }
 
-// loadCursor loads the parameters weights, quants, scales and starts.
-func (q *quantised) loadCursor() *cursor {
-	c := &cursor{
-		weights: Load(Param("weights"), GP64()).(reg.GPVirtual),
-		quants:  Load(Param("quants"), GP64()).(reg.GPVirtual),
-		scales:  Load(Param("scales"), GP64()).(reg.GPVirtual),
-		starts:  Load(Param("starts"), GP64()).(reg.GPVirtual),
-	}
+// newCursor loads the parameter weights.
+func (q *quantised) newCursor() *cursor {
+	c := &cursor{weights: Load(Param("weights"), GP64()).(reg.GPVirtual), quants: GP64(), scales: GP64(), starts: GP64()}
 	ADDQ(Imm(scaleBytes), c.weights)
 	for range q.n {
 		c.dots = append(c.dots, ZMM())
 	}
 	return c
+}
+
+// loadColumns loads the parameters quants, scales and starts, which are the same for every panel.
+func (c *cursor) loadColumns() {
+	Load(Param("quants"), c.quants)
+	Load(Param("scales"), c.scales)
+	Load(Param("starts"), c.starts)
+}
+
+// makeUnits makes room for the units of a leaf.
+func (q *quantised) makeUnits(l *leaves) {
+	q.units, q.columns = AllocLocal(32), K()
+	l.unit = func(column int) Mem { return q.units.Offset(4 * column) }
+	mask := GP32()
+	MOVL(U32(1<<q.n-1), mask)
+	KMOVW(mask, q.columns)
+}
+
+// clearUnits sets the units of the empty leaf before the first.
+func (q *quantised) clearUnits() {
+	zero := YMM()
+	VPXORD(zero, zero, zero)
+	VMOVUPS(zero, q.units)
+}
+
+// nextUnits computes the units of the leaf that begins: scale*2^Exponent of each column.
+func (q *quantised) nextUnits(c *cursor) {
+	units := YMM()
+	VBROADCASTSS(parameter("unit"), units)
+	VMULPS_Z(Mem{Base: c.scales}, units, q.columns, units)
+	VMOVUPS(units, q.units)
+	ADDQ(Imm(uint64(4*q.n)), c.scales)
 }
 
 // block writes the work of one block. For the first of a leaf, it closes the leaf before on the way and starts acc anew; that a sum then
@@ -121,10 +167,12 @@ func (q *quantised) block(c *cursor, l *leaves, first bool) {
 		}
 		column++
 	})
-	wscale, scale := ZMM(), ZMM()
-	VCVTPH2PS(Mem{Base: c.weights, Disp: -scaleBytes}, wscale)
+	if first {
+		q.nextUnits(c)
+	}
+	scale := ZMM()
+	VCVTPH2PS(Mem{Base: c.weights, Disp: -scaleBytes}, scale)
 	for i, dot := range c.dots {
-		VMULPS_BCST(Mem{Base: c.scales, Disp: 4 * i}, wscale, scale)
 		VCVTDQ2PS(dot, dot)
 		if first {
 			VMULPS(scale, dot, l.acc[i])
@@ -135,7 +183,6 @@ func (q *quantised) block(c *cursor, l *leaves, first bool) {
 	}
 	ADDQ(U32(scaleBytes+q.quantBytes), c.weights)
 	ADDQ(U32(32*q.n), c.quants)
-	ADDQ(U32(4*q.n), c.scales)
 	ADDQ(U32(4*q.n), c.starts)
 }
 
@@ -160,7 +207,7 @@ var levels = [16]int8{-63, -49, -39, -30, -22, -16, -10, -4, 1, 6, 11, 17, 23, 3
 // loadTable loads what unpackQ4 needs: the levels plus 128 for VPSHUFB, in every 128 bits, and the mask of a nibble.
 func (q *quantised) loadTable() {
 	name := "q4Levels"
-	if q.n == 1 {
+	if q.name == "MulQ4x1" {
 		GLOBL(name, RODATA|NOPTR)
 		for i, level := range levels {
 			DATA(i, U8(int(level)+128))
@@ -168,9 +215,12 @@ func (q *quantised) loadTable() {
 		GLOBL("nibble", RODATA|NOPTR)
 		DATA(0, U32(0x0f0f0f0f))
 	}
-	q.levels, q.nibble = ZMM(), ZMM()
+	q.levels = ZMM()
 	VBROADCASTI32X4(NewDataAddr(Symbol{Name: name, Static: true}, 0), q.levels)
-	VPBROADCASTD(NewDataAddr(Symbol{Name: "nibble", Static: true}, 0), q.nibble)
+	if q.masks {
+		q.nibble = ZMM()
+		VPBROADCASTD(NewDataAddr(Symbol{Name: "nibble", Static: true}, 0), q.nibble)
+	}
 }
 
 // unpackQ4 looks the nibbles up: byte j of group g is k = 4g+j in its low and k = 16+4g+j in its high nibble.
@@ -183,6 +233,20 @@ func unpackQ4(q *quantised, quants reg.GPVirtual, multiply multiplier) {
 		VPANDD(q.nibble, high, high)
 		VPSHUFB(low, q.levels, low)
 		VPSHUFB(high, q.levels, high)
+		multiply(low, 4*g)
+		multiply(high, 16+4*g)
+	}
+}
+
+// unpackQ4VBMI is unpackQ4 with VPERMB, which looks only at the lower six bits of a byte: the table is the same four times, so the two bits of
+// the other nibble do not matter and nothing has to be masked.
+func unpackQ4VBMI(q *quantised, quants reg.GPVirtual, multiply multiplier) {
+	low, high := ZMM(), ZMM()
+	for g := range 4 {
+		VMOVDQU32(Mem{Base: quants, Disp: 64 * g}, low)
+		VPSRLW(Imm(4), low, high)
+		VPERMB(q.levels, low, low)
+		VPERMB(q.levels, high, high)
 		multiply(low, 4*g)
 		multiply(high, 16+4*g)
 	}

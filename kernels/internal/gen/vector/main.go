@@ -37,7 +37,8 @@ func main() {
 	storeHalves()
 	loadHalves()
 	if !wide { // the AVX-512 tier calls these too: they are no slower, or too rare to be worth two versions
-		quantise()
+		quantise(together)
+		quantise(1)
 		storeGroups()
 		unpackQ8()
 		unpackQ4()

@@ -68,8 +68,6 @@ func (x Index) encode(i int) (uint32, bool) {
 		return (v<<4 | 8) << 16, i >= 0 && i < 2
 	case Left32:
 		return (32 + v) << 16, i >= 0 && i < 32
-	case Right32:
-		return (64 - v) << 16, i >= 1 && i <= 32
 	case Right8:
 		return (16 - v) << 16, i >= 1 && i <= 8
 	}

@@ -13,13 +13,12 @@ type Index uint8
 
 // The encodings of %i.
 const (
-	None    Index = 0 // the instruction has no %i
-	LaneS   Index = 1 // a 32-bit lane of a by-element operand: bits 11 and 21
-	DupS    Index = 2 // a 32-bit lane of DUP
-	DupD    Index = 3 // a 64-bit lane of DUP
-	Left32  Index = 4 // a left shift of 32-bit lanes
-	Right32 Index = 5 // a right shift of 32-bit lanes
-	Right8  Index = 6 // a right shift of 8-bit lanes
+	None   Index = 0 // the instruction has no %i
+	LaneS  Index = 1 // a 32-bit lane of a by-element operand: bits 11 and 21
+	DupS   Index = 2 // a 32-bit lane of DUP
+	DupD   Index = 3 // a 64-bit lane of DUP
+	Left32 Index = 4 // a left shift of 32-bit lanes
+	Right8 Index = 5 // a right shift of 8-bit lanes
 )
 
 // Arithmetic on four float32.
@@ -31,6 +30,8 @@ var (
 	FABS   = Op{Syntax: "fabs v%d.4s, v%n.4s", Base: 0x4ea0f800}
 	FNEG   = Op{Syntax: "fneg v%d.4s, v%n.4s", Base: 0x6ea0f800}
 	FMULI  = Op{Syntax: "fmul v%d.4s, v%n.4s, v%m.s[%i]", Base: 0x4f809000, Index: LaneS}
+	FMAXNM = Op{Syntax: "fmaxnm v%d.4s, v%n.4s, v%m.4s", Base: 0x4e20c400} // m where n is a NaN
+	FMINNM = Op{Syntax: "fminnm v%d.4s, v%n.4s, v%m.4s", Base: 0x4ea0c400}
 	FCMGT  = Op{Syntax: "fcmgt v%d.4s, v%n.4s, v%m.4s", Base: 0x6ea0e400}
 	FCMGE  = Op{Syntax: "fcmge v%d.4s, v%n.4s, v%m.4s", Base: 0x6e20e400}
 	FCMEQ  = Op{Syntax: "fcmeq v%d.4s, v%n.4s, v%m.4s", Base: 0x4e20e400}
@@ -49,10 +50,6 @@ var (
 	SXTL8H = Op{Syntax: "sxtl2 v%d.8h, v%n.16b", Base: 0x4f08a400}
 	SXTL   = Op{Syntax: "sxtl v%d.4s, v%n.4h", Base: 0x0f10a400}
 	SXTL2  = Op{Syntax: "sxtl2 v%d.4s, v%n.8h", Base: 0x4f10a400}
-	XTN    = Op{Syntax: "xtn v%d.4h, v%n.4s", Base: 0x0e612800}
-	XTN2   = Op{Syntax: "xtn2 v%d.8h, v%n.4s", Base: 0x4e612800}
-	XTN8   = Op{Syntax: "xtn v%d.8b, v%n.8h", Base: 0x0e212800}
-	XTN8H  = Op{Syntax: "xtn2 v%d.16b, v%n.8h", Base: 0x4e212800}
 )
 
 // Integers.
@@ -63,7 +60,6 @@ var (
 	UMAX  = Op{Syntax: "umax v%d.4s, v%n.4s, v%m.4s", Base: 0x6ea06400}
 	UMAXV = Op{Syntax: "umaxv s%d, v%n.4s", Base: 0x6eb0a800}
 	SHL   = Op{Syntax: "shl v%d.4s, v%n.4s, #%i", Base: 0x4f005400, Index: Left32}
-	USHR  = Op{Syntax: "ushr v%d.4s, v%n.4s, #%i", Base: 0x6f000400, Index: Right32}
 	USHR8 = Op{Syntax: "ushr v%d.16b, v%n.16b, #%i", Base: 0x6f000400, Index: Right8}
 	SDOT  = Op{Syntax: "sdot v%d.4s, v%n.16b, v%m.16b", Base: 0x4e809400}
 	SDOTI = Op{Syntax: "sdot v%d.4s, v%n.16b, v%m.4b[%i]", Base: 0x4f80e000, Index: LaneS}
@@ -96,6 +92,8 @@ var (
 	ZIP2D   = Op{Syntax: "zip2 v%d.2d, v%n.2d, v%m.2d", Base: 0x4ec07800}
 	UZP1    = Op{Syntax: "uzp1 v%d.4s, v%n.4s, v%m.4s", Base: 0x4e801800}
 	UZP2    = Op{Syntax: "uzp2 v%d.4s, v%n.4s, v%m.4s", Base: 0x4e805800}
+	UZP1H   = Op{Syntax: "uzp1 v%d.8h, v%n.8h, v%m.8h", Base: 0x4e401800}
+	UZP1B   = Op{Syntax: "uzp1 v%d.16b, v%n.16b, v%m.16b", Base: 0x4e001800}
 	TBL     = Op{Syntax: "tbl v%d.16b, {v%n.16b}, v%m.16b", Base: 0x4e000000}
 	FADDP   = Op{Syntax: "faddp v%d.4s, v%n.4s, v%m.4s", Base: 0x6e20d400}
 	MOVZERO = Op{Syntax: "movi v%d.2d, #0", Base: 0x6f00e400}
@@ -103,9 +101,9 @@ var (
 
 // Ops are all instructions, for the tests.
 var Ops = []Op{
-	FADD, FSUB, FMUL, FDIV, FABS, FNEG, FMULI, FCMGT, FCMGE, FCMEQ, FCMLT0,
-	SCVTF, FCVTNS, FCVTL, FCVTL2, FCVTN, FCVTN2, SXTL8, SXTL8H, SXTL, SXTL2, XTN, XTN2, XTN8, XTN8H,
-	ADD, SUB, ADDV, UMAX, UMAXV, SHL, USHR, USHR8, SDOT, SDOTI, USDOTI, SMMLA, USMMLA,
+	FADD, FSUB, FMUL, FDIV, FABS, FNEG, FMULI, FMAXNM, FMINNM, FCMGT, FCMGE, FCMEQ, FCMLT0,
+	SCVTF, FCVTNS, FCVTL, FCVTL2, FCVTN, FCVTN2, SXTL8, SXTL8H, SXTL, SXTL2,
+	ADD, SUB, ADDV, UMAX, UMAXV, SHL, USHR8, SDOT, SDOTI, USDOTI, SMMLA, USMMLA,
 	AND, BIC, ORR, EOR, BIT, BIF,
-	MOV, DUPW, DUP, DUP2D, DUPB, ZIP1, ZIP2, ZIP1D, ZIP2D, UZP1, UZP2, TBL, FADDP, MOVZERO,
+	MOV, DUPW, DUP, DUP2D, DUPB, ZIP1, ZIP2, ZIP1D, ZIP2D, UZP1, UZP2, UZP1H, UZP1B, TBL, FADDP, MOVZERO,
 }
