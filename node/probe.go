@@ -50,6 +50,7 @@ type probeProduct struct {
 const (
 	probeRows    = 1024
 	probeInputs  = 1024
+	probeLeaf    = 128
 	probeColumns = 64
 )
 
@@ -57,11 +58,11 @@ func newProbeProduct(workers int) (*probeProduct, float64, error) {
 	p := &probeProduct{parts: kernels.Panels(probeRows), out: make([]int32, probeRows*probeColumns)}
 	size := kernels.Panels(probeRows) * kernels.Blocks(probeInputs) * kernels.Q4.BlockBytes()
 	var err error
-	p.matrix, err = kernels.NewMatrix(kernels.Q4, probeRows, probeInputs, 128, 0, make([]byte, size))
+	p.matrix, err = kernels.NewMatrix(kernels.Q4, probeRows, probeInputs, probeLeaf, 0, make([]byte, size))
 	if err != nil {
 		return nil, 0, err
 	}
-	p.x.Reset(probeColumns, probeInputs)
+	p.x.Reset(probeColumns, probeInputs, probeLeaf)
 	p.x.Quantise(0, probeColumns)
 	return p, 2 * probeRows * probeInputs * probeColumns, nil
 }
