@@ -38,11 +38,22 @@ type piece struct {
 	rows, k shard.Slice
 }
 
-// loader reads a rank's share from a source and keeps the first error.
+// loader reads a rank's share from a source, writes down what it takes and keeps the first error.
 type loader struct {
 	src   Source
+	specs map[Name]TensorSpec
 	err   error
-	taken []piece
+	taken []piece // matrices of the layer that is being read
+	all   []Piece // everything, in the order of first use
+}
+
+func newLoader(src Source) *loader {
+	config := src.Config()
+	ld := &loader{src: src, specs: make(map[Name]TensorSpec)}
+	for _, spec := range config.Tensors() {
+		ld.specs[spec.Name] = spec
+	}
+	return ld
 }
 
 func (ld *loader) vector(name Name) []float32 {
@@ -51,6 +62,8 @@ func (ld *loader) vector(name Name) []float32 {
 	}
 	var v []float32
 	v, ld.err = ld.src.Vector(name)
+	spec := ld.specs[name]
+	ld.all = append(ld.all, Piece{Name: name, Rows: shard.Slice{Hi: spec.Rows}, K: shard.Slice{Hi: spec.Cols}})
 	return v
 }
 
@@ -64,6 +77,7 @@ func (ld *loader) matrix(name Name, rows, k shard.Slice) []kernels.Matrix {
 		return nil
 	}
 	ld.taken = append(ld.taken, piece{name, rows, k})
+	ld.all = append(ld.all, Piece{Name: name, Rows: rows, K: k})
 	return []kernels.Matrix{m}
 }
 

@@ -73,20 +73,8 @@ func NewStage(src Source, share Share, group Group, workers *pool.Pool, cache *C
 		return nil, err
 	}
 	s := &Stage{config: config, share: share, source: src, group: group, pool: workers, cache: cache}
-	ld := &loader{src: src}
-	all := shard.Slice{Hi: config.Embed}
-	if share.First {
-		s.wpe = ld.vector(PositionEmbedding)
-		s.wte = ld.matrix(TokenEmbedding, shard.Slice{Hi: config.Vocab}, all)
-	}
-	for i := share.Layers.Lo; i < share.Layers.Hi; i++ {
-		s.layers = append(s.layers, ld.layer(config, share, i))
-	}
-	if share.Last {
-		s.loadHead(ld, workers.Workers())
-	}
-	if ld.err != nil {
-		return nil, fmt.Errorf("load layers %v: %w", share.Layers, ld.err)
+	if err := s.load(newLoader(src), workers.Workers()); err != nil {
+		return nil, err
 	}
 	s.scratch = make(chan *kernels.AttendScratch, workers.Workers())
 	for range workers.Workers() {
@@ -95,6 +83,24 @@ func NewStage(src Source, share Share, group Group, workers *pool.Pool, cache *C
 	s.makeTasks()
 	s.announce()
 	return s, nil
+}
+
+// load takes everything that the stage needs from the loader's source.
+func (s *Stage) load(ld *loader, workers int) error {
+	if s.share.First {
+		s.wpe = ld.vector(PositionEmbedding)
+		s.wte = ld.matrix(TokenEmbedding, shard.Slice{Hi: s.config.Vocab}, shard.Slice{Hi: s.config.Embed})
+	}
+	for i := s.share.Layers.Lo; i < s.share.Layers.Hi; i++ {
+		s.layers = append(s.layers, ld.layer(s.config, s.share, i))
+	}
+	if s.share.Last {
+		s.loadHead(ld, workers)
+	}
+	if ld.err != nil {
+		return fmt.Errorf("load layers %v: %w", s.share.Layers, ld.err)
+	}
+	return nil
 }
 
 func (sh Share) validate(c Config) error {

@@ -22,7 +22,9 @@ const (
 	KindStep       Kind = 7 // a step for such a rank
 	KindDone       Kind = 8 // its answer: ready, or what the step gave
 	KindFailed     Kind = 9 // its answer: why it could not
-	kindEnd        Kind = 10
+	KindWant       Kind = 10 // asks for a part of a packed model
+	KindPart       Kind = 11 // its answer: the part, or a piece of it
+	kindEnd        Kind = 12
 )
 
 // Flags of a frame.

@@ -19,7 +19,7 @@ const (
 	verifyErrors = 16      // bad parts that VerifyAll lists before it gives up
 )
 
-// VerifyAll reads every byte of the file again and compares it with the manifest, on all cores. progress, if given, is
+// VerifyAll reads every byte of the file that is here again and compares it with the manifest, on all cores. progress, if given, is
 // told the bytes done and their total, one call at a time. The error joins up to 16 damaged parts.
 func (m *Model) VerifyAll(ctx context.Context, progress func(done, total int64)) error {
 	if m.closed.Load() {
@@ -28,6 +28,9 @@ func (m *Model) VerifyAll(ctx context.Context, progress func(done, total int64))
 	v := verification{m: m, progress: progress}
 	for i := range m.manifest.Tensors {
 		v.total += m.manifest.Tensors[i].Bytes
+	}
+	if m.presence != nil {
+		v.total = m.units.Bytes(m.Present())
 	}
 	if err := m.recheck(); err != nil {
 		return err
@@ -77,6 +80,9 @@ func (v *verification) units(ctx context.Context, t *tensorState, lo, hi int) er
 		}
 		if v.full.Load() {
 			return nil
+		}
+		if v.m.presence != nil && !v.m.presence.set.Has(t.first+i) {
+			continue
 		}
 		u := t.UnitAt(i)
 		ahead.reach(u.Rows.Lo)

@@ -86,6 +86,9 @@ func (d *Dir) sweep() error {
 	if err != nil {
 		return fmt.Errorf("clean store %s: %w", d.path, err)
 	}
+	if err := d.sweepRecords(files); err != nil {
+		return fmt.Errorf("clean store %s: %w", d.path, err)
+	}
 	for _, file := range files {
 		name := blobFolder + "/" + file.Name()
 		if !strings.HasPrefix(file.Name(), partialPrefix) || !strings.HasSuffix(file.Name(), partialSuffix) {
@@ -121,6 +124,8 @@ type Entry struct {
 	Name     string // empty for a file without a name
 	Digest   Hash
 	Size     int64
+	Present  int64     // bytes of its tensors that are here
+	Total    int64     // bytes of its tensors
 	Manifest *Manifest // nothing if Err is set
 	Err      error     // why the model cannot be used
 }
@@ -170,6 +175,9 @@ func (d *Dir) entry(name string, digest Hash) Entry {
 	e.Manifest, found, e.Err = manifestOf(f.Name(), f)
 	if e.Err == nil && found != digest {
 		e.Manifest, e.Err = nil, wrongDigest(f.Name(), found)
+	}
+	if e.Err == nil {
+		e.Present, e.Total, e.Err = d.measure(e.Manifest, digest)
 	}
 	return e
 }
@@ -235,22 +243,11 @@ func isDigits(text string) bool {
 	return strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// Open opens the model that Resolve finds.
+// Open opens the model that Resolve finds, whole or in part.
 func (d *Dir) Open(ref string) (*Model, error) {
 	e, err := d.Resolve(ref)
 	if err != nil {
 		return nil, err
 	}
-	f, err := d.openBlob(e.Digest)
-	if err != nil {
-		return nil, err
-	}
-	m, err := openFile(f.Name(), f)
-	if err != nil {
-		return nil, err
-	}
-	if m.Digest() != e.Digest {
-		return nil, errors.Join(wrongDigest(f.Name(), m.Digest()), m.Close())
-	}
-	return m, nil
+	return d.openDigest(e.Digest)
 }

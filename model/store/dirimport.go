@@ -114,6 +114,9 @@ func (d *Dir) publish(p *partialFile, digest Hash, opts Options) error {
 	if err := syncFolders(d.root, blobFolder, nameFolder); err != nil {
 		return err
 	}
+	if err := d.removeRecord(digest); err != nil { // of an unfinished fetch, whose place the file took
+		return err
+	}
 	if oldErr == nil && old != digest {
 		_, err := d.removeUnnamed(old)
 		return err

@@ -73,5 +73,5 @@ func (d *Dir) removeUnnamed(digest Hash) (Hash, error) {
 	if err != nil {
 		return Hash{}, fmt.Errorf("remove model %s: %w", digest, err)
 	}
-	return digest, nil
+	return digest, d.removeRecord(digest)
 }

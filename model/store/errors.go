@@ -25,6 +25,12 @@ var (
 	ErrWeight = errors.New("unusable weight")
 	// ErrOptions reports import options that contradict each other or the model.
 	ErrOptions = errors.New("import options")
+	// ErrMissing reports a part of a model that this node does not have yet.
+	ErrMissing = errors.New("not fetched yet")
+	// ErrWhole reports a model of which nothing is missing.
+	ErrWhole = errors.New("model is whole")
+	// ErrBusy reports a partial model that somebody puts units into already.
+	ErrBusy = errors.New("model is being fetched already")
 	// ErrClosed reports a model that was closed.
 	ErrClosed = errors.New("model is closed")
 )

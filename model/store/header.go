@@ -15,9 +15,12 @@ const (
 	// PageSize is the size of the header and the alignment of matrices.
 	PageSize = 4096
 
+	// ManifestMax is the limit on the length of a manifest in bytes.
+	ManifestMax = 16 << 20
+
 	headerUsed   = 152 // bytes of the header page that carry something
 	headerSealed = 120 // bytes under the header's own hash
-	manifestMax  = 16 << 20
+	manifestMax  = ManifestMax
 	tokenizerMax = 256 << 20
 )
 

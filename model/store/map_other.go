@@ -14,6 +14,9 @@ func mapFile(f *os.File, size int64) ([]byte, error) {
 	return data, err
 }
 
+// mapsShared says that what is written to a file shows in its map.
+const mapsShared = false
+
 func unmapFile([]byte) error { return nil }
 
 func adviseSoon([]byte, int64, int64) {}

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mapsShared says that what is written to a file shows in its map.
+const mapsShared = true
+
 // mapFile maps the whole file for reading. The pages are shared with every other process that maps it.
 func mapFile(f *os.File, size int64) ([]byte, error) {
 	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// mapsShared says that what is written to a file shows in its map.
+const mapsShared = true
+
 // mapFile maps the whole file for reading.
 func mapFile(f *os.File, size int64) ([]byte, error) {
 	mapping, err := windows.CreateFileMapping(windows.Handle(f.Fd()), nil, windows.PAGE_READONLY, 0, 0, nil)

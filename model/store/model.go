@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -28,6 +30,8 @@ type Model struct {
 	header   header
 	manifest Manifest
 	tensors  map[model.Name]*tensorState
+	units    *Numbering
+	presence *presence // nothing where the model is whole
 	closed   atomic.Bool
 	reader   reader
 }
@@ -36,6 +40,7 @@ type Model struct {
 type tensorState struct {
 	*Tensor
 	hashes []byte // Units hashes, in the file
+	first  int    // number of the first unit
 
 	listGood atomic.Bool     // hashes match the root
 	good     []atomic.Uint64 // one bit for each unit whose bytes match
@@ -54,7 +59,22 @@ func Open(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open model: %w", err)
 	}
-	return openFile(path, f)
+	record, err := os.Open(strings.TrimSuffix(path, blobSuffix) + recordSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("open model: %w", err), f.Close())
+	}
+	return openFiles(path, f, record)
+}
+
+// openFiles is openFile for a model that may have a record, which it takes over too.
+func openFiles(name string, f, record *os.File) (*Model, error) {
+	m, err := openFile(name, f)
+	if err == nil {
+		m.watch(record)
+	} else if record != nil {
+		err = errors.Join(err, record.Close())
+	}
+	return m, err
 }
 
 // openFile maps f, which it closes, and opens what is in it.
@@ -144,11 +164,12 @@ func sections(m *Manifest, manifestSize int64) [4]section {
 // index builds the table of tensors.
 func (m *Model) index() {
 	list := m.bytes(m.header.hashes)
+	m.units = NumberUnits(&m.manifest)
 	m.tensors = make(map[model.Name]*tensorState, len(m.manifest.Tensors))
 	for i := range m.manifest.Tensors {
 		t := &m.manifest.Tensors[i]
 		n := t.Units * sha256.Size
-		state := &tensorState{Tensor: t, hashes: list[:n:n], good: make([]atomic.Uint64, (t.Units+63)/64)}
+		state := &tensorState{Tensor: t, hashes: list[:n:n], first: m.units.first[i], good: make([]atomic.Uint64, (t.Units+63)/64)}
 		state.left.Store(int64(t.Units))
 		m.tensors[t.Name] = state
 		list = list[n:]
@@ -166,7 +187,11 @@ func (m *Model) Close() error {
 	m.reader.mu.Lock()
 	defer m.reader.mu.Unlock()
 	m.endReader()
-	if err := unmapFile(m.data); err != nil {
+	err := unmapFile(m.data)
+	if m.presence != nil {
+		err = errors.Join(err, m.presence.close())
+	}
+	if err != nil {
 		return fmt.Errorf("close model %s: %w", m.file, err)
 	}
 	return nil

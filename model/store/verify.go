@@ -134,6 +134,9 @@ func (m *Model) checkList(t *tensorState) error {
 
 // checkUnit hashes a unit whatever is known of it and remembers it if it is good.
 func (m *Model) checkUnit(t *tensorState, u *Unit, h hash.Hash) error {
+	if !m.here(t.first + u.Index) {
+		return fmt.Errorf("read %s: tensor %s: rows %v, columns %v: %w", m.file, t.Name, u.Rows, u.K, ErrMissing)
+	}
 	word, bit := &t.good[u.Index/64], uint64(1)<<(u.Index%64)
 	if u.sum(h, m.data, 0) != Hash(t.hashes[u.Index*sha256.Size:][:sha256.Size]) {
 		if word.And(^bit)&bit != 0 { // it was good when it was read before
