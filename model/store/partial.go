@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ type Partial struct {
 	dir      *Dir
 	digest   Hash
 	file     partialData
-	record   *os.File // locked
+	record   recordFile // locked
 	manifest *Manifest
 	units    *Numbering
 	hashes   []byte   // of all units, checked
@@ -36,7 +37,7 @@ type Partial struct {
 // partialData is the file with the holes.
 type partialData interface {
 	sink
-	Close() error
+	io.Closer
 }
 
 // Digest is the identity of the model.

@@ -257,8 +257,15 @@ func (d *Dir) measure(m *Manifest, digest Hash) (here, total int64, err error) {
 	return units.Bytes(set), total, nil
 }
 
-// removeRecord removes the record of a model, if there is one. The model itself must be whole or gone by then.
+// removeRecord removes the record of a model, if there is one. The model itself must be whole or gone by then: the folder is synced
+// first, so that a power cut cannot leave holes without a record.
 func (d *Dir) removeRecord(digest Hash) error {
+	if _, err := d.root.Stat(recordName(digest)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := syncFolders(d.root, blobFolder); err != nil {
+		return fmt.Errorf("remove record of model %s: %w", digest, err)
+	}
 	if err := d.root.Remove(recordName(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove record of model %s: %w", digest, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"os"
 )
 
 // A record says which units of a partial model are on the disk. It is a small file of two slots beside the model: each is
@@ -30,6 +31,8 @@ type recordFile interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
+	Stat() (os.FileInfo, error)
+	io.Closer
 }
 
 // slotBytes is the length of a slot, whole pages so that a torn write cannot reach the other.
