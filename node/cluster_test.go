@@ -8,19 +8,22 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"polynode/configs"
+	"polynode/kernels"
 	"polynode/shard"
 	"polynode/shard/planner"
 )
 
 // joined is nodes of one cluster in this process, over real QUIC on loopback.
 type joined struct {
-	t     *testing.T
-	nodes []*Node
+	t      *testing.T
+	change func(*configs.Config) // of the next node's settings; may be nil
+	nodes  []*Node
 }
 
 // logger of a node: silent, unless the test is verbose.
@@ -48,6 +51,9 @@ func (j *joined) up(name string, plan plannerFunc) *Node {
 	t := j.t
 	t.Helper()
 	config := clusterConfig(t, name)
+	if j.change != nil {
+		j.change(&config)
+	}
 	if len(j.nodes) > 0 {
 		token, err := j.coordinator().NewToken(t.Context(), false, time.Hour, 1)
 		if err != nil {
@@ -173,6 +179,37 @@ func TestMachinesJoin(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Machines without the model get their slices from one that has it, and only these; then it may go, because they have everything together
+// with what they hold for each other.
+func TestSlicesComeFromOtherNodes(t *testing.T) {
+	data := t.TempDir()
+	library, err := OpenLibrary(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer library.Close()
+	options := ImportOptions{Name: "m", Format: kernels.Q4, EOS: -1}
+	if _, err := library.Import(t.Context(), filepath.Join("..", "model", "demo", "checkpoint"), options); err != nil {
+		t.Fatal(err)
+	}
+	use := func(c *configs.Config) { c.Data, c.Model = data, "m" }
+	want := complete(t, start(t, use), 40)
+	j := &joined{t: t, change: use}
+	first := j.up("one", together(1))
+	j.change = nil
+	second := j.up("two", together(1))
+	j.awaitPlan(2)
+	for _, asked := range []*Node{first, second} {
+		if got := complete(t, asked, 40); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	fetched := second.models.fetched()
+	if whole := first.serving().model.Size(); fetched.done != fetched.total || fetched.done == 0 || fetched.done >= whole*9/10 {
+		t.Errorf("fetched %+v of %d bytes", fetched, whole)
 	}
 }
 
