@@ -21,6 +21,8 @@ type Options struct {
 	// Dropped is told of each source that is not asked any more and why, one call at a time: errors.Is(err, store.ErrCorrupt) for
 	// one that sent bytes that are not the model's. It may be nil.
 	Dropped func(source string, err error)
+
+	flushBytes int64 // after which what came is written down
 }
 
 // silenceMax is how long a source may give nothing.
@@ -45,6 +47,9 @@ func Get(ctx context.Context, network transport.Network, dir *store.Dir, digest 
 	}
 	if options.Silence <= 0 {
 		options.Silence = silenceMax
+	}
+	if options.flushBytes <= 0 {
+		options.flushBytes = flushBytes
 	}
 	g := &getter{network: network, dir: dir, digest: hash, pieces: pieces, sources: sources, options: options}
 	m, err := g.local()

@@ -187,7 +187,7 @@ func (j *job) put(number int, data []byte) error {
 	j.mu.Lock()
 	j.done += int64(len(data))
 	j.unflushed += int64(len(data))
-	full := j.unflushed >= flushBytes
+	full := j.unflushed >= j.g.options.flushBytes
 	if full {
 		j.unflushed = 0
 	}

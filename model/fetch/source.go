@@ -14,10 +14,11 @@ import (
 
 // What a source is asked for at a time: so much that it takes about a quarter of a second, so that a slow source never holds much.
 const (
-	batchMin  = 128 << 10
-	batchTime = 250 * time.Millisecond
-	triesMax  = 3                      // connections in a row that gave nothing
-	retryWait = 250 * time.Millisecond // before the second one, and twice as long each time after
+	batchFirst = 128 << 10 // bytes
+	batchLeast = 16 << 10
+	batchTime  = 250 * time.Millisecond
+	triesMax   = 3                      // connections in a row that gave nothing
+	retryWait  = 250 * time.Millisecond // before the second one, and twice as long each time after
 )
 
 // exhaust asks one source for as long as it can help.
@@ -84,7 +85,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	defer l.close()
 	defer s.forget()
-	s.link, s.budget = l, batchMin
+	s.link, s.budget = l, batchFirst
 	count := s.p.Units().Count()
 	bits, err := l.get(getPresent, int64(store.BitsBytes(count)))
 	if err != nil {
@@ -93,7 +94,7 @@ func (s *session) run(ctx context.Context) error {
 	if s.has, err = store.ParseBits(bits, count); err != nil {
 		return fmt.Errorf("%w: %w", errMessage, err)
 	}
-	for {
+	for ctx.Err() == nil {
 		more, err := s.fill(ctx)
 		if err != nil || !more {
 			return err
@@ -102,6 +103,7 @@ func (s *session) run(ctx context.Context) error {
 			return err
 		}
 	}
+	return ctx.Err()
 }
 
 // forget gives back what did not come.
@@ -114,7 +116,7 @@ func (s *session) forget() {
 
 // fill sees to it that requests are under way. It gives false if there is nothing left for this source.
 func (s *session) fill(ctx context.Context) (bool, error) {
-	for len(s.pending) < requestsMax {
+	for len(s.pending) < s.depth() {
 		numbers, wait := s.take(s.has, s.most())
 		if len(numbers) > 0 {
 			if err := s.ask(ctx, numbers); err != nil {
@@ -135,6 +137,14 @@ func (s *session) fill(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// depth is how many requests may be under way: from a source that is slow even with the smallest, one.
+func (s *session) depth() int {
+	if s.budget <= batchLeast {
+		return 1
+	}
+	return requestsMax
 }
 
 // most is how many bytes the next request may ask for.
@@ -238,6 +248,6 @@ func (s *session) adapt(took time.Duration) {
 	case took < batchTime/2:
 		s.budget = min(2*s.budget, batchMax)
 	case took > 2*batchTime:
-		s.budget = max(s.budget/2, batchMin)
+		s.budget = max(int64(float64(s.budget)*float64(batchTime)/float64(took)), batchLeast)
 	}
 }
