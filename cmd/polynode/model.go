@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ type modelLine struct {
 	Name      string `json:"name"`
 	Digest    string `json:"digest"`
 	Bytes     int64  `json:"bytes"`
+	Here      *int   `json:"here_percent,omitempty"` // of a model of which this node has a part
 	Format    string `json:"format,omitempty"`
 	Layers    int    `json:"layers,omitempty"`
 	Embed     int    `json:"embed,omitempty"`
@@ -68,6 +70,10 @@ func modelLines(entries []node.LibraryEntry) []modelLine {
 		line := modelLine{Name: e.Name, Digest: e.Digest.String(), Bytes: e.Size}
 		if m := e.Manifest; e.Err == nil {
 			line.Format, line.Layers, line.Embed, line.Chat, line.Synthetic = m.Tensors[0].FormatName(), m.Config.Layers, m.Config.Embed, m.Chat, m.Synthetic
+			if e.Present < e.Total {
+				here := int(float64(e.Present) / float64(e.Total) * 100)
+				line.Here = &here
+			}
 		} else {
 			line.Error = e.Err.Error()
 		}
@@ -83,6 +89,9 @@ func printModels(out io.Writer, lines []modelLine) error {
 		note := l.Error
 		if l.Synthetic {
 			note = "SYNTHETIC"
+		}
+		if l.Here != nil {
+			note = strings.TrimLeft(fmt.Sprintf("%s, %d %% here", note, *l.Here), ", ")
 		}
 		fmt.Fprintf(table, "%s\t%.12s\t%s\t%s\t%d\t%d\t%s\t%s\n", l.Name, l.Digest, configs.Bytes(l.Bytes), l.Format, l.Layers, l.Embed, l.Chat, note)
 	}
@@ -123,12 +132,20 @@ func newModelVerify() *cobra.Command {
 			err := m.VerifyAll(cmd.Context(), func(done, total int64) { bar.set("", done, total) })
 			bar.finish()
 			if err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, every byte as it was packed\n", args[0], configs.Bytes(m.Size()))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, every byte as it was packed\n", args[0], sizeHere(m))
 			}
 			return err
 		})
 	}
 	return cmd
+}
+
+// sizeHere is the size of a model, or of the part that this node has.
+func sizeHere(m *node.PackedModel) string {
+	if present := m.Present(); !present.Full() {
+		return fmt.Sprintf("%s of %s are here", configs.Bytes(m.Numbering().Bytes(present)), configs.Bytes(m.Size()))
+	}
+	return configs.Bytes(m.Size()).String()
 }
 
 func newModelRemove() *cobra.Command {

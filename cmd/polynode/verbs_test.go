@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"polynode/model/store"
 	"polynode/node"
 	"polynode/tokenizer"
 )
@@ -52,6 +53,15 @@ func TestSyntheticIsLabelled(t *testing.T) {
 	line, err := json.Marshal(modelLine{Synthetic: true})
 	if err != nil || !strings.Contains(string(line), `"synthetic":true`) {
 		t.Errorf("%s, %v", line, err)
+	}
+}
+
+// A model of which only parts are here says so.
+func TestPartialIsLabelled(t *testing.T) {
+	var out bytes.Buffer
+	lines := modelLines([]node.LibraryEntry{{Present: 12, Total: 100, Manifest: &store.Manifest{Tensors: make([]store.Tensor, 1)}}})
+	if err := printModels(&out, lines); err != nil || !strings.Contains(out.String(), "12 % here") {
+		t.Errorf("%v\n%s", err, &out)
 	}
 }
 
