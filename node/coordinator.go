@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"polynode/cluster"
@@ -27,6 +28,9 @@ const (
 // coordinate does the coordinator's duties while this node has them: it keeps a plan active that suits the nodes that are here, and serves
 // requests on it. It is level-triggered: whatever woke it, it looks at the state as it is.
 func (n *Node) coordinate(ctx context.Context) {
+	var tending sync.WaitGroup
+	tending.Go(func() { n.tend(ctx) })
+	defer tending.Wait()
 	c := &coordinator{node: n}
 	err := c.choose(ctx)
 	if err == nil {
@@ -105,8 +109,8 @@ func (c *coordinator) choose(ctx context.Context) error {
 	var m *store.Model
 	var name string
 	var err error
-	if plan := state.Plan; plan != nil && !n.founded {
-		m, name, err = n.models.get(plan.Model)
+	if plan := state.Plan; plan != nil {
+		m, err = n.description(ctx, plan.Model)
 		name = state.Models[plan.Model].Name
 	} else {
 		m, name, err = n.models.wanted()

@@ -3,11 +3,15 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"sync"
+	"time"
 
 	"polynode/shard"
 	"polynode/transport"
@@ -16,14 +20,21 @@ import (
 // front is what clients see, on whichever node they ask: the API of this node while it coordinates, and otherwise that of the coordinator,
 // through a connection between nodes.
 type front struct {
-	log      *slog.Logger
-	leader   func() (shard.NodeID, bool)
-	self     shard.NodeID
-	forward  http.Handler
-	internal http.Handler // what nodes ask each other
+	log     *slog.Logger
+	leader  func() (shard.NodeID, bool)
+	self    shard.NodeID
+	forward http.Handler  // to the coordinator; nil on a node that nobody can join
+	closing chan struct{} // closed when this node stops: nothing is worth waiting for
+	close   func()        // closes it; more than once, if need be
 
 	mu      sync.Mutex
 	service *service
+}
+
+func newFront(log *slog.Logger, leader func() (shard.NodeID, bool), self shard.NodeID) *front {
+	f := &front{log: log, leader: leader, self: self, closing: make(chan struct{})}
+	f.close = sync.OnceFunc(func() { close(f.closing) })
+	return f
 }
 
 // noCoordinator is the answer while nobody coordinates.
@@ -52,17 +63,68 @@ func (f *front) serving() *service {
 	return f.service
 }
 
-// ServeHTTP implements http.Handler.
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s := f.serving(); s != nil {
-		s.api.ServeHTTP(w, r)
-		return
+// Times of a request that comes while nobody serves.
+const (
+	holdMax   = 5 * time.Second // it waits for a coordinator no longer than this
+	holdPause = 20 * time.Millisecond
+)
+
+// ServeHTTP answers a client.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.answer(w, r, f.forward) }
+
+// near answers what another node forwarded, and never forwards it again: two nodes may take each other for the coordinator for a moment.
+func (f *front) near() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.answer(w, r, nil) })
+}
+
+// answer has a request answered by the coordinator. While there is none, requests for work wait for one; others, such as probes, are told.
+func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+	patience := time.NewTimer(holdMax)
+	defer patience.Stop()
+	for {
+		if s := f.serving(); s != nil {
+			s.api.ServeHTTP(w, r)
+			return
+		}
+		if leader, known := f.leader(); known && leader != f.self && forward != nil {
+			if try(forward, w, r) {
+				return
+			}
+		}
+		if r.Method != http.MethodPost || f.forward == nil {
+			unavailable(w)
+			return
+		}
+		select {
+		case <-time.After(holdPause):
+		case <-patience.C:
+			unavailable(w)
+			return
+		case <-f.closing:
+			unavailable(w)
+			return
+		case <-r.Context().Done():
+			return
+		}
 	}
-	if leader, known := f.leader(); known && leader != f.self && f.forward != nil {
-		f.forward.ServeHTTP(w, r)
-		return
-	}
-	unavailable(w)
+}
+
+// attempt is one attempt to forward a request; it travels with the request's context.
+type attempt struct{ missed bool }
+
+type attemptKey struct{}
+
+// try forwards a request, and reports false if the coordinator could not be reached at all: then nothing was read of the request or written of
+// the answer.
+func try(forward http.Handler, w http.ResponseWriter, r *http.Request) bool {
+	a := &attempt{}
+	out := r.WithContext(context.WithValue(r.Context(), attemptKey{}, a))
+	out.Body = struct {
+		io.Reader
+		io.Closer
+	}{r.Body, io.NopCloser(nil)} // stays open for another attempt
+	forward.ServeHTTP(w, out)
+	return !a.missed
 }
 
 func unavailable(w http.ResponseWriter) {
@@ -83,7 +145,17 @@ func newForward(calls *http.Client, leader func() (shard.NodeID, bool), log *slo
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", string(node)
 			r.Out.Host = "localhost" // this node has checked the name that the client used
 		},
+		ModifyResponse: func(r *http.Response) error {
+			if strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
+				r.Body = &cutStream{ReadCloser: r.Body}
+			}
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if a, ok := r.Context().Value(attemptKey{}).(*attempt); ok && errors.Is(err, errDial) {
+				a.missed = true
+				return
+			}
 			if !errors.Is(err, context.Canceled) {
 				log.Warn("forward a request to the coordinator", "cause", err)
 			}
@@ -91,6 +163,39 @@ func newForward(calls *http.Client, leader func() (shard.NodeID, bool), log *slo
 		},
 	}
 }
+
+// coordinatorGone is the last event of a stream whose coordinator is lost. It begins with the end of an event that may be half there.
+const coordinatorGone = "\n\ndata: " + `{"error":{"message":"The coordinator was lost in the middle of the answer; try again.","type":"server_error","param":null,"code":"coordinator_lost"}}` + "\n\n"
+
+// cutStream is a stream of events from the coordinator. When it breaks off, the client is told so.
+type cutStream struct {
+	io.ReadCloser
+	rest string // of the last event
+	cut  bool
+}
+
+// Read implements io.Reader.
+func (c *cutStream) Read(p []byte) (int, error) {
+	if !c.cut {
+		n, err := c.ReadCloser.Read(p)
+		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+			return n, err
+		}
+		c.cut, c.rest = true, coordinatorGone
+		if n > 0 {
+			return n, nil
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	if c.rest == "" {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// errDial reports a call that reached nobody.
+var errDial = errors.New("call a node")
 
 // newCalls makes an HTTP client whose hosts are nodes.
 func newCalls(network transport.Network) *http.Client {
@@ -102,7 +207,7 @@ func newCalls(network transport.Network) *http.Client {
 			}
 			conn, err := network.Dial(ctx, node, transport.ClassCall)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w: %w", errDial, err)
 			}
 			return transport.NewStream(conn), nil
 		},

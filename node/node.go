@@ -108,6 +108,9 @@ func (n *Node) later(undo func(context.Context) error) { n.undo = append(n.undo,
 // Stop undoes Start in reverse: new requests are refused and running ones get until ctx ends, then the engine, HTTP, the ranks,
 // the cluster and the models go. It waits for the step that runs when ctx ends. Calling it again does nothing.
 func (n *Node) Stop(ctx context.Context) error {
+	if n.front != nil {
+		n.front.close()
+	}
 	n.drain(ctx)
 	if s := n.serving(); s != nil {
 		s.endEngine() // before HTTP, so that what was not done ends with an error that its client sees
@@ -233,13 +236,16 @@ func (n *Node) lendRank(ctx context.Context) error {
 
 // serve answers HTTP: inside the process, on a port if the settings name one, and to other nodes.
 func (n *Node) serve(ctx context.Context) error {
-	n.front = &front{log: n.log, leader: n.cluster.Leader, self: n.self}
+	n.front = newFront(n.log, n.cluster.Leader, n.self)
 	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(n.front), n.log)
 	n.inside = newPipeListener()
 	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
 	n.listen(n.http, n.inside)
 	if n.member != nil {
 		n.answerNodes(ctx)
+		if err := n.giveWeights(ctx); err != nil {
+			return err
+		}
 	}
 	if n.config.HTTP != "" {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.config.HTTP)
@@ -258,7 +264,8 @@ func (n *Node) answerNodes(ctx context.Context) {
 	n.front.forward = newForward(n.calls, n.cluster.Leader, n.log)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
-	mux.Handle("/", n.flights.watch(n.front))
+	mux.HandleFunc("POST "+rootPath, n.serveRoot)
+	mux.Handle("/", n.flights.watch(n.front.near()))
 	server := api.NewHTTPServer("", mux, n.log)
 	n.later(func(ctx context.Context) error {
 		n.calls.CloseIdleConnections()

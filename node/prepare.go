@@ -1,12 +1,10 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"golang.org/x/sync/errgroup"
@@ -42,29 +40,13 @@ func (n *Node) prepareAll(ctx context.Context, plan *shard.Plan) error {
 // askToPrepare asks another node.
 func (n *Node) askToPrepare(ctx context.Context, node shard.NodeID, plan *shard.Plan) error {
 	body, err := json.Marshal(plan)
+	if err == nil {
+		_, err = n.ask(ctx, node, preparePath, body)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrPrepare, err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+string(node)+preparePath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	response, err := n.calls.Do(request)
-	if err != nil {
-		return fmt.Errorf("%w: node %s: %w", ErrPrepare, node, err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
-	if err == nil && response.StatusCode != http.StatusNoContent {
-		err = fmt.Errorf("%w: node %s: %s", ErrPrepare, node, bytes.TrimSpace(text))
-	}
-	return err
-}
-
-// prepare gets this node's slices for a plan.
-func (n *Node) prepare(ctx context.Context, plan *shard.Plan) error {
-	_, _, err := n.models.get(plan.Model)
-	return err
+	return nil
 }
 
 // servePrepare answers a coordinator. Only nodes of the cluster can call.

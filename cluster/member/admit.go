@@ -54,6 +54,9 @@ func (m *Member) decide(ctx context.Context, data []byte, call *transport.JoinCa
 		return trust.JoinAnswer{}, err
 	}
 	ca, err := m.folder.CA()
+	if errors.Is(err, trust.ErrNone) {
+		return trust.JoinAnswer{}, fmt.Errorf("%w: %w", trust.ErrUnavailable, ErrNoRoot)
+	}
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}

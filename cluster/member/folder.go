@@ -20,14 +20,20 @@ const (
 // known is what a node remembers of its cluster, to find it again.
 type known struct {
 	Cluster string          `json:"cluster"`
-	Gossip  trust.Ring      `json:"gossip"` // keys
 	Peers   []trust.Contact `json:"peers"`
 }
 
-// Exists reports whether a folder remembers a cluster.
+// Exists reports whether a folder is that of a member of a cluster.
 func Exists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, fileKnown))
-	return err == nil
+	if _, err := os.Stat(dir); err != nil {
+		return false
+	}
+	folder, err := trust.OpenFolder(dir)
+	if err != nil {
+		return true // Open says what is wrong with it
+	}
+	_, err = folder.Credentials()
+	return !errors.Is(err, trust.ErrNone)
 }
 
 // readKnown returns trust.ErrNone where nothing was written yet.
@@ -47,7 +53,7 @@ func readKnown(dir string) (known, error) {
 	return k, nil
 }
 
-// write replaces the file as a whole. It holds keys, so only its owner may read it.
+// write replaces the file as a whole.
 func (k known) write(dir string) error {
 	data, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {

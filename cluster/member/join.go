@@ -100,8 +100,11 @@ func accept(dir string, folder *trust.Folder, self *trust.Identity, token trust.
 	if err != nil {
 		return err
 	}
-	k := known{Cluster: answer.Cluster, Gossip: answer.Keys.Gossip, Peers: answer.Peers}
-	return errors.Join(k.write(dir), folder.SaveCredentials(credentials))
+	k := known{Cluster: answer.Cluster, Peers: answer.Peers}
+	if err := errors.Join(k.write(dir), folder.SaveGossip(answer.Keys.Gossip)); err != nil {
+		return err
+	}
+	return folder.SaveCredentials(credentials)
 }
 
 // export is the keying material of a connection that both sides know and nobody else.

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -34,6 +36,7 @@ type Config struct {
 // Times of membership.
 const (
 	meetPause   = time.Second // between attempts to meet somebody known
+	followPause = time.Second // at most until what is not announced is taken over: votes, and certificates that ended
 	leaveWait   = 500 * time.Millisecond
 	stepWait    = 2 * time.Second
 	foundedWait = 10 * time.Second
@@ -49,11 +52,13 @@ type Member struct {
 	identity *identity
 	id       shard.NodeID
 	known    known           // of follow's goroutine once that runs
+	ring     trust.Ring      // keys of gossip, as saved; of follow's goroutine once that runs
 	first    []trust.Contact // whom this node knew when it was opened
 	quic     *transport.QUIC
 	members  *cluster.Members
 	cluster  *cluster.Cluster
 	stop     context.CancelFunc
+	rooting  sync.Mutex // held while the root is kept or removed
 	running  sync.WaitGroup
 }
 
@@ -114,50 +119,41 @@ func (m *Member) openFolder() (founding bool, err error) {
 	}
 	m.id = self.ID()
 	credentials, err := m.folder.Credentials()
-	if errors.Is(err, trust.ErrNone) {
+	switch {
+	case errors.Is(err, trust.ErrNone):
 		founding = true
-		credentials, err = m.found(self)
+		credentials, err = m.found()
+	case err == nil:
+		m.known, err = readKnown(m.config.Dir)
+		founding = m.halfFounded()
 	}
 	if err != nil {
 		return false, err
 	}
 	m.identity = &identity{credentials: credentials, bundle: credentials.Bundle}
-	if m.known.Cluster == "" {
-		m.known, err = readKnown(m.config.Dir)
-	}
+	m.ring, err = m.folder.Gossip()
 	return founding, err
 }
 
-// found makes the root of a new cluster and this node's certificate. The certificate is saved last: without it the folder is that of no
-// cluster yet.
-func (m *Member) found(self *trust.Identity) (*trust.Credentials, error) {
+// found makes the root of a new cluster and this node's certificate, or goes on where an earlier attempt was cut off. The certificate is
+// saved last: without it the folder is that of no cluster yet.
+func (m *Member) found() (*trust.Credentials, error) {
 	m.known = known{Cluster: rand.Text()}
-	ca, err := trust.NewCA(m.known.Cluster, time.Now())
-	if err != nil {
+	if ca, err := m.folder.CA(); err == nil {
+		m.known.Cluster = ca.Cluster()
+	}
+	if err := m.known.write(m.config.Dir); err != nil {
 		return nil, err
 	}
-	key, err := trust.NewGossipKey()
-	if err != nil {
-		return nil, err
-	}
-	m.known.Gossip = trust.Ring{key}
-	request, err := self.Request()
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := trust.Issue(ca, request, trust.Worker, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	bundle, err := trust.NewBundle(ca.Root)
-	if err != nil {
-		return nil, err
-	}
-	credentials, err := trust.NewCredentials(self, certificate.Raw, bundle)
-	if err != nil {
-		return nil, err
-	}
-	return credentials, errors.Join(m.folder.SaveCA(ca), m.known.write(m.config.Dir), m.folder.SaveCredentials(credentials))
+	credentials, _, err := trust.Found(m.folder, m.known.Cluster, time.Now())
+	return credentials, err
+}
+
+// halfFounded reports whether this node made a root and a certificate, and then stopped before there was a cluster.
+func (m *Member) halfFounded() bool {
+	_, err := m.folder.CA()
+	_, other := os.Stat(filepath.Join(m.config.Dir, dirRaft))
+	return err == nil && errors.Is(other, fs.ErrNotExist) && len(m.known.Peers) == 0
 }
 
 func (m *Member) listen(ctx context.Context) error {
@@ -175,7 +171,7 @@ func (m *Member) listen(ctx context.Context) error {
 
 func (m *Member) gossip(ctx context.Context) (err error) {
 	m.members, err = cluster.NewMembers(ctx, cluster.MembersConfig{
-		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.known.Gossip, Logger: m.config.Logger,
+		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.ring, Logger: m.config.Logger,
 	})
 	if err != nil {
 		return err
@@ -194,23 +190,26 @@ func (m *Member) shareKeys(ctx context.Context) error {
 	if m.cluster.State().Keys != nil {
 		return nil
 	}
-	keys := trust.Keys{Roots: m.identity.roots().Raw(), Gossip: m.known.Gossip}
+	keys := trust.Keys{Roots: m.identity.roots().Raw(), Gossip: m.ring}
 	_, err := m.cluster.Propose(ctx, cluster.PutKeys(cluster.Keys{Keys: keys}))
 	return err
 }
 
 // follow takes over what is agreed on, and remembers what this node needs to come back.
 func (m *Member) follow(ctx context.Context) {
+	ticker := time.NewTicker(followPause)
+	defer ticker.Stop()
 	for {
 		changed, seen := m.cluster.Changed(), m.members.Changed()
 		m.identity.follow(m.cluster.State())
 		m.quic.Recheck()
-		if err := m.remember(); err != nil {
+		if err := errors.Join(m.remember(), m.forgetCA()); err != nil {
 			m.config.Logger.Warn("remember the cluster", "err", err)
 		}
 		select {
 		case <-changed:
 		case <-seen:
+		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
@@ -220,9 +219,6 @@ func (m *Member) follow(ctx context.Context) {
 // remember writes whom this node knows, if it changed.
 func (m *Member) remember() error {
 	next := m.known
-	if keys := m.cluster.State().Keys; keys != nil {
-		next.Gossip = keys.Gossip
-	}
 	peers := map[shard.NodeID]string{}
 	for _, peer := range m.known.Peers {
 		peers[peer.ID] = peer.Address

@@ -1,0 +1,138 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"polynode/cluster/member"
+	"polynode/shard"
+)
+
+// rootPath is where a coordinator hands the cluster's root to a node that votes.
+const rootPath = "/node/v1/root"
+
+// Limits of what nodes ask each other.
+const (
+	askWait   = 5 * time.Second // for a question that is answered at once
+	askMax    = 64 << 10        // bytes of an answer
+	tendPause = time.Second     // between two looks at the other nodes
+)
+
+// tend does a coordinator's duties to the other nodes, beside planning, until ctx ends.
+func (n *Node) tend(ctx context.Context) {
+	if n.member == nil {
+		return
+	}
+	t := tender{node: n, rooted: map[shard.NodeID]bool{}}
+	ticker := time.NewTicker(tendPause)
+	defer ticker.Stop()
+	for {
+		changed, seen := n.cluster.Changed(), n.member.Members().Changed()
+		t.shareRoot(ctx)
+		select {
+		case <-ticker.C:
+		case <-changed:
+		case <-seen:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tender is one term of it.
+type tender struct {
+	node      *Node
+	rooted    map[shard.NodeID]bool // who was given the root in this term
+	complaint string                // that was logged last
+}
+
+// shareRoot gives the cluster's root to all that vote: each of them may be the next coordinator, who lets machines in.
+func (t *tender) shareRoot(ctx context.Context) {
+	n := t.node
+	voters, err := n.cluster.Voters()
+	if err != nil {
+		return
+	}
+	votes := map[shard.NodeID]bool{n.self: true}
+	for _, id := range voters {
+		votes[id] = true
+	}
+	for id := range t.rooted {
+		if !votes[id] {
+			delete(t.rooted, id) // it removes its copy, and may vote again
+		}
+	}
+	root, err := n.member.Root()
+	for _, id := range voters {
+		if err != nil || id == n.self || t.rooted[id] || !n.alive(id) {
+			continue
+		}
+		if err = n.giveRoot(ctx, id, root); err == nil {
+			t.rooted[id] = true
+		}
+	}
+	t.complain("hand the cluster's root to the nodes that vote", err)
+}
+
+// complain says once what cannot be done.
+func (t *tender) complain(what string, err error) {
+	switch {
+	case err == nil:
+		t.complaint = ""
+	case t.complaint != err.Error():
+		t.complaint = err.Error()
+		t.node.log.Info(what+": tried again", "cause", err)
+	}
+}
+
+func (n *Node) giveRoot(ctx context.Context, id shard.NodeID, root []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	_, err := n.ask(ctx, id, rootPath, root)
+	return err
+}
+
+// serveRoot takes the root from the coordinator.
+func (n *Node) serveRoot(w http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, askMax))
+	if err == nil {
+		err = n.member.KeepRoot(caller(r), data)
+	}
+	switch {
+	case err == nil:
+		w.WriteHeader(http.StatusNoContent)
+	case errors.Is(err, member.ErrStranger):
+		http.Error(w, err.Error(), http.StatusForbidden)
+	default:
+		http.Error(w, err.Error(), http.StatusConflict)
+	}
+}
+
+// caller is the node that asks. The network has checked that it is that.
+func caller(r *http.Request) shard.NodeID { return shard.NodeID(r.RemoteAddr) }
+
+// errRefused reports a node that did not do what it was asked. The text has that node's own words.
+var errRefused = errors.New("refused")
+
+// ask has another node answer a question of this one.
+func (n *Node) ask(ctx context.Context, node shard.NodeID, path string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+string(node)+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	response, err := n.calls.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask node %s: %w", node, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, askMax))
+	if err == nil && response.StatusCode/100 != 2 {
+		err = fmt.Errorf("node %s: %w: %s", node, errRefused, bytes.TrimSpace(text))
+	}
+	return text, err
+}
