@@ -44,6 +44,8 @@ type Worker struct {
 
 	batch  model.Batch
 	hidden []float32 // (T, Embed), the residual stream
+
+	usage usage
 }
 
 // New makes a worker without a plan.
@@ -115,11 +117,18 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w.links.Begin(step.ID, time.Now().Add(w.options.StepTimeout))
+	begun := time.Now()
+	w.links.Begin(step.ID, begun.Add(w.options.StepTimeout))
 	if !w.alone() {
 		// Whoever waits for a peer notices nothing else.
 		defer context.AfterFunc(ctx, func() { _ = w.links.Close() })()
+		if network, ok := w.options.Network.(transport.Hurrier); ok {
+			network.Hurry()
+			defer network.Relax()
+		}
 	}
+	before := w.links.Traffic()
+	defer func() { w.usage.note(time.Since(begun), w.links.Traffic().Minus(before)) }()
 	if err := guarded(func() error { return w.run(step, out) }); err != nil {
 		return errors.Join(err, w.links.Close())
 	}

@@ -7,6 +7,7 @@
 //
 // Invariants:
 //   - Sums are integers, so every rank has the same bits after an AllReduce, in whatever order parts arrive.
+//   - Sums travel packed, without loss: as many bits as the greatest of each run needs.
 //   - Each frame carries generation, epoch, step and a running number, and anything else than what is due is refused.
 //   - An error breaks the links for good: the step is over for this rank, its connections are closed so that the others
 //     notice, and the plan has to be joined again.

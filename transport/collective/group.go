@@ -1,7 +1,6 @@
 package collective
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"polynode/transport"
@@ -17,6 +16,7 @@ type Group struct {
 	rank     int
 	peers    []*link // by rank; nil for this one
 	out      []byte
+	reducing reduction
 	gathered [][]byte
 }
 
@@ -30,60 +30,6 @@ func (g *Group) Rank() int { return g.rank }
 
 // Size is the number of ranks.
 func (g *Group) Size() int { return len(g.peers) }
-
-// AllReduce replaces sums by the sums over all ranks, wrapping on overflow. All ranks give the same length. After an
-// error sums are of no use.
-//
-// It is a one-shot exchange: each rank sends its part to all others and adds what they send. That is one network delay,
-// which is what counts for the few kilobytes of a decoded token.
-func (g *Group) AllReduce(sums []int32) error {
-	if g.session.err != nil {
-		return g.session.err
-	}
-	if len(g.peers) == 1 {
-		return nil
-	}
-	for len(sums) > 0 {
-		n := min(len(sums), chunkBytes/4)
-		if err := g.reduce(sums[:n]); err != nil {
-			return err
-		}
-		sums = sums[n:]
-	}
-	return nil
-}
-
-// reduce exchanges and adds what fits into one frame.
-func (g *Group) reduce(sums []int32) error {
-	g.out = g.out[:0]
-	for _, v := range sums {
-		g.out = binary.LittleEndian.AppendUint32(g.out, uint32(v))
-	}
-	for _, peer := range g.peers {
-		if peer == nil {
-			continue
-		}
-		if err := g.session.send(peer, transport.KindSums, 0, g.out); err != nil {
-			return err
-		}
-	}
-	for _, peer := range g.peers {
-		if peer == nil {
-			continue
-		}
-		if err := g.session.recv(peer, transport.KindSums); err != nil {
-			return err
-		}
-		theirs := peer.in.Payload
-		if len(theirs) != 4*len(sums) {
-			return g.session.failAt(peer, fmt.Errorf("%w: %d bytes of sums, want %d", ErrMismatch, len(theirs), 4*len(sums)))
-		}
-		for i := range sums {
-			sums[i] += int32(binary.LittleEndian.Uint32(theirs[4*i:]))
-		}
-	}
-	return nil
-}
 
 // AllGather returns what every rank gave, by rank; lengths may differ. The result is valid until the next call and as
 // long as mine is unchanged.

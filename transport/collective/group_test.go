@@ -40,7 +40,7 @@ func TestAllReduce(t *testing.T) {
 					plan := planOf(size)
 					c := joined(t, plan, jitter(plan, seed))
 					defer c.close()
-					for step, length := range []int{0, 1, 7, 2048, 5120, chunkBytes / 4, chunkBytes/4 + 1, 70_000} {
+					for step, length := range []int{0, 1, 7, 2048, 5120, chunkSums, chunkSums + 1, 70_000, 300_000} {
 						mine, want := parts(random, size, length)
 						c.each(func(_, rank int, links *Links) {
 							links.Begin(uint64(step), time.Now().Add(time.Minute))

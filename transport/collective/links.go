@@ -26,6 +26,9 @@ func (l *Links) Peers() int { return len(l.session.links) }
 // Group is the rank's side of its group.
 func (l *Links) Group() *Group { return &l.group }
 
+// Traffic is what the links have carried. It belongs to the goroutine that runs the steps.
+func (l *Links) Traffic() Traffic { return l.session.traffic }
+
 // Begin starts a step. Whatever waits for a peer until the step's end fails at the deadline; zero means none. All ranks of
 // a plan run the same steps in the same order.
 func (l *Links) Begin(step uint64, deadline time.Time) { l.session.begin(step, deadline) }

@@ -15,11 +15,16 @@ var (
 	ErrMismatch = errors.New("peer out of step") // a frame of another step, operation or length than this rank is at
 )
 
-// chunkBytes is how much of a message goes into one frame. No rank is ever more than two frames ahead of a peer that waits
-// for it, so with two of them inside the window ranks can all send first and receive afterwards.
-const chunkBytes = 120 << 10
+// chunkBytes is how much of a message goes into one frame. No rank is ever more than framesAhead frames ahead of what a peer has
+// received from it, and so many fit into the window: ranks can all send first and receive afterwards without waiting for each other
+// in a circle. Of an AllGather a rank sends a frame only when it has one from each peer for every frame before, so a peer may have
+// one unread and one more on the way. An AllReduce is one frame further (see reduce).
+const (
+	chunkBytes  = 63 << 10
+	framesAhead = 4
+)
 
-const _ = uint(transport.Window - 2*(chunkBytes+transport.HeaderBytes)) // does not compile if two frames do not fit
+const _ = uint(transport.Window - framesAhead*(chunkBytes+transport.HeaderBytes)) // does not compile if they do not fit
 
 // session is what the links of one rank have in common.
 type session struct {
@@ -27,6 +32,8 @@ type session struct {
 	out    transport.Frame
 	links  []*link
 	err    error // the first failure
+
+	traffic Traffic
 }
 
 // link is a connection to one peer.
@@ -54,18 +61,26 @@ func (s *session) begin(step uint64, deadline time.Time) {
 func (s *session) send(l *link, kind transport.Kind, flags transport.Flags, payload []byte) error {
 	s.out = transport.Frame{Header: s.header, Payload: payload}
 	s.out.Kind, s.out.Flags, s.out.Index = kind, flags, l.sent
+	begun := time.Now()
 	if err := l.conn.Send(&s.out); err != nil {
 		return s.failAt(l, err)
 	}
+	s.traffic.Sending += time.Since(begun)
+	s.traffic.BytesSent += int64(transport.HeaderBytes + len(payload))
+	s.traffic.FramesSent++
 	l.sent++
 	return nil
 }
 
 // recv receives the frame that is due from a peer. It stays in l.in until the next one.
 func (s *session) recv(l *link, kind transport.Kind) error {
+	begun := time.Now()
 	if err := l.conn.Recv(&l.in); err != nil {
 		return s.failAt(l, err)
 	}
+	s.traffic.Waiting += time.Since(begun)
+	s.traffic.BytesReceived += int64(transport.HeaderBytes + len(l.in.Payload))
+	s.traffic.FramesReceived++
 	got, want := l.in.Header, s.header
 	want.Kind, want.Flags, want.Rank, want.Index = kind, got.Flags, l.rank, l.received
 	if got != want {
