@@ -60,10 +60,12 @@ var homes = Homes{
 	"github.com/schollz/progressbar/v3":   {"cmd/polynode"},
 	"github.com/spf13/cobra":              {"cmd/polynode"},
 	"github.com/spf13/pflag":              {"cmd/polynode"},
+	"go.etcd.io/bbolt":                    {"cluster"},
 	"go.yaml.in/yaml/v3":                  {"configs"},
 	"github.com/shirou/gopsutil/v4":       {"node"},
+	"golang.org/x/net":                    {"transport"},
 	"golang.org/x/sync":                   {"model/store", "node", "transport/collective"},
-	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store"},
+	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store", "transport", "test/machines"},
 	"golang.org/x/term":                   {"cmd/polynode"},
 	"golang.org/x/time":                   {"model/fetch"},
 	"google.golang.org/protobuf":          {"tokenizer"},
@@ -145,7 +147,11 @@ var callsAllowed = Exceptions{
 
 // contextsKept are the types that may hold a context, by file:type.
 var contextsKept = Exceptions{
+	"cluster/gossip.go:gossip":        "the library's interface has none; it ends what waits when the transport is shut down",
+	"cluster/streams.go:streams":      "the library's interface has none; it ends what waits when the transport is closed",
 	"engine/pipeline/pipeline.go:job": "the message that carries a call to the rank's goroutine, context first",
+	"engine/worker/near.go:Near":      "ends when a newer plan takes the worker, between the rank's calls too",
+	"node/front.go:callListener":      "net.Listener has none; it ends Accept when the listener is closed",
 }
 
 // initsAllowed are the files that may have an init.
