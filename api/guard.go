@@ -1,16 +1,12 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -161,17 +157,8 @@ func (s *Server) route(pattern, method string, next http.HandlerFunc, private bo
 
 // guard checks who asks and how, before anything of the body is read.
 func (s *Server) guard(r *http.Request, method string, private bool) *Error {
-	if private && len(s.keys) > 0 && !s.authorised(r) {
-		return &Error{
-			Status: http.StatusUnauthorized, Message: "Incorrect or missing API key. Send it as 'Authorization: Bearer KEY'.",
-			Type: "invalid_request_error", Code: "invalid_api_key",
-		}
-	}
-	if len(s.keys) == 0 && throughLoopback(r) && !s.hostAllowed(r.Host) {
-		return &Error{
-			Status: http.StatusForbidden, Message: "This server has no API keys, so it answers only to names of this machine.",
-			Type: "invalid_request_error", Code: "host_not_allowed",
-		}
+	if err := s.gate.check(r, private); err != nil {
+		return err
 	}
 	if method != "" && r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 		return &Error{
@@ -180,50 +167,6 @@ func (s *Server) guard(r *http.Request, method string, private bool) *Error {
 		}
 	}
 	return nil
-}
-
-func hashKeys(keys []string) [][32]byte {
-	var hashes [][32]byte
-	for _, k := range keys {
-		hashes = append(hashes, sha256.Sum256([]byte(k)))
-	}
-	return hashes
-}
-
-// authorised compares hashes in constant time, and all of them, so that the time tells nothing of the keys.
-func (s *Server) authorised(r *http.Request) bool {
-	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	given, found := sha256.Sum256([]byte(strings.TrimSpace(key))), 0
-	for i := range s.keys {
-		found |= subtle.ConstantTimeCompare(given[:], s.keys[i][:])
-	}
-	return found == 1
-}
-
-// throughLoopback tells whether a request came over this machine's loopback, where a browser of this machine sends it.
-func throughLoopback(r *http.Request) bool {
-	addr, tcp := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return tcp && addr.IP.IsLoopback()
-}
-
-// hostAllowed stands between an open server and DNS rebinding, where a web page's own name is made to point at this machine:
-// without keys only addresses, this machine's names and those of the configuration are answered to over loopback.
-func (s *Server) hostAllowed(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
-	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(s.hosts, host) {
-		return true
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	own, err := os.Hostname()
-	return err == nil && strings.EqualFold(host, own)
 }
 
 // readFields reads a request's body as one JSON object, and checks the model it names.

@@ -88,8 +88,7 @@ type Server struct {
 	model     Model
 	limits    Limits
 	log       *slog.Logger
-	keys      [][32]byte
-	hosts     []string
+	gate      *Gate
 	origins   []string
 	status    func() any
 	metrics   *metrics
@@ -130,7 +129,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		engine: c.Engine, tokenizer: c.Tokenizer, model: c.Model, limits: c.Limits.withDefaults(), log: c.Logger,
-		keys: hashKeys(c.APIKeys), hosts: c.Hosts, origins: c.Origins, status: c.Status, now: time.Now,
+		gate: NewGate(c.APIKeys, c.Hosts), origins: c.Origins, status: c.Status, now: time.Now,
 	}
 	s.positions = (s.engine.Config().Blocks - 1) * engine.BlockTokens // one block is the engine's own
 	s.slots = make(chan struct{}, s.limits.Concurrent)
@@ -158,6 +157,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Drain makes the server refuse new generations with 503 and say that it is not ready, while those under way go on.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// Resume undoes Drain.
+func (s *Server) Resume() { s.draining.Store(false) }
 
 // routes lays out the paths. Labels in metrics are these constants.
 func (s *Server) routes(page http.Handler) http.Handler {

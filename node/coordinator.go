@@ -54,6 +54,7 @@ func (n *Node) coordinate(ctx context.Context) {
 
 // complain says once why there is no plan to serve with.
 func (c *coordinator) complain(err error) {
+	c.node.setTrouble(err)
 	if err == nil {
 		c.complaint = ""
 	} else if c.complaint != err.Error() {
@@ -137,7 +138,7 @@ func (c *coordinator) step(ctx context.Context) error {
 	if s.plan != nil && !c.broken && c.node.suits(s.plan, workers) {
 		return nil
 	}
-	if s.plan != nil && !c.node.all(s.plan.Nodes(), workers) {
+	if s.plan != nil && slices.ContainsFunc(s.plan.Nodes(), func(id shard.NodeID) bool { return !c.node.alive(id) }) {
 		s.line.giveUp() // the step that runs waits for somebody who is gone
 	}
 	next, err := c.node.planFor(s, workers)

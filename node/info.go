@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"polynode/cluster"
 	"polynode/cluster/trust"
 	"polynode/configs"
 	"polynode/engine"
@@ -37,14 +38,42 @@ type Info struct {
 
 	ExamplePrompt string
 
+	Nodes       int    // of the cluster, this one included
+	Coordinator string // what the node is called that coordinates; empty while there is none
+	Coordinates bool   // that is this node
+	Founded     bool   // this node made the cluster when it started
+	Address     string // for other nodes; empty for a node that nobody can join
+	Placed      bool   // this node has a place in the active plan
+	Place       string // which, in words
+
 	plan *shard.Plan
 }
 
 // Info describes the node.
 func (n *Node) Info() Info {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.info
+	info := n.info
+	n.mu.Unlock()
+	info.Node, info.Threads, info.Kernels, info.NeedsKey = n.config.Name, n.config.Threads, kernels.Active().String(), len(n.config.APIKeys) > 0
+	if n.cluster == nil {
+		return info
+	}
+	state := n.cluster.State()
+	leader, _ := n.cluster.Leader()
+	info.Nodes, info.Coordinates, info.Founded = len(state.Nodes), leader == n.self, n.founded
+	info.Coordinator = state.Nodes[leader].Name
+	if n.member != nil {
+		info.Address = n.member.Network().Address().String()
+	}
+	if place := placeOf(state.Plan, n.self); place != nil {
+		info.Placed, info.Place = true, place.String()
+	}
+	return info
+}
+
+// String is a place in words.
+func (p *StatusPlace) String() string {
+	return fmt.Sprintf("stage %d: layers %d to %d, %d heads of each", p.Stage, p.Layers.Lo, p.Layers.Hi-1, p.Heads.Len())
 }
 
 // describe takes over what is to be said of the service and its plan.
@@ -72,7 +101,6 @@ func (i *Info) setMemory(settings configs.Config, config model.Config, bytes int
 }
 
 func (i *Info) describe(settings configs.Config, m *store.Model) {
-	i.Node, i.Threads, i.Kernels, i.NeedsKey = settings.Name, settings.Threads, kernels.Active().String(), len(settings.APIKeys) > 0
 	i.Synthetic, i.WeightBytes, i.Format = m.Synthetic(), configs.Bytes(m.Size()), m.Manifest().Tensors[0].FormatName()
 	i.ExamplePrompt = "Beijing is the capital of China.\\nTranslate this sentence from English to Chinese."
 	if settings.Model == "" {
@@ -115,6 +143,9 @@ type Status struct {
 	Epoch       uint64       `json:"epoch"`
 	Plan        any          `json:"plan"`
 	Nodes       []StatusNode `json:"nodes"`
+	Tolerance   *int         `json:"fault_tolerance,omitempty"` // how many nodes may die and leave a plan that needs no transfer; absent if not known
+	ToleranceBy string       `json:"fault_tolerance_reason,omitempty"`
+	Trouble     string       `json:"trouble,omitempty"` // why there is no plan that suits the nodes that are here
 	Threads     int          `json:"threads"`
 	Kernels     string       `json:"kernels"`
 	Model       StatusModel  `json:"model"`
@@ -131,6 +162,33 @@ type StatusNode struct {
 	Alive   bool   `json:"alive"` // as the coordinator sees it
 	Votes   bool   `json:"votes"`
 	Address string `json:"address,omitempty"`
+
+	Coordinator bool          `json:"coordinator"`
+	Place       *StatusPlace  `json:"place,omitempty"` // in the active plan
+	Facts       cluster.Facts `json:"facts"`
+}
+
+// StatusPlace is what a node holds in the active plan.
+type StatusPlace struct {
+	Stage  int         `json:"stage"`
+	Rank   int         `json:"rank"`
+	Layers shard.Slice `json:"layers"`
+	Heads  shard.Slice `json:"heads"`
+	Inner  shard.Slice `json:"inner"`
+	Vocab  shard.Slice `json:"vocab"`
+}
+
+// placeOf is the place of a node in a plan, nil if it has none.
+func placeOf(plan *shard.Plan, id shard.NodeID) *StatusPlace {
+	if plan == nil {
+		return nil
+	}
+	stage, rank, there := plan.Find(id)
+	if !there {
+		return nil
+	}
+	r := plan.Stages[stage].Group[rank]
+	return &StatusPlace{stage, rank, plan.Stages[stage].Layers, r.Heads, r.Inner, r.Vocab}
 }
 
 // StatusModel describes the model in a Status.
@@ -162,21 +220,46 @@ func (n *Node) Status() Status {
 	if info.plan != nil {
 		status.Epoch, status.Plan, status.Model.Digest = uint64(info.plan.Epoch), info.plan, info.plan.Model
 	}
+	status.Trouble = n.troubled()
+	status.Tolerance, status.ToleranceBy = n.tolerance(info.plan)
 	return status
+}
+
+// addressOf is where a node is, as far as this one knows.
+func (n *Node) addressOf(node cluster.Node) string {
+	if n.member != nil {
+		if address, known := n.member.Members().Resolve(string(node.ID)); known {
+			return address.String()
+		}
+	}
+	return node.Address
+}
+
+// statusNode describes one node; the zero value if it is not known.
+func (n *Node) statusNode(id shard.NodeID) StatusNode {
+	for _, node := range n.statusNodes() {
+		if node.ID == string(id) {
+			return node
+		}
+	}
+	return StatusNode{}
 }
 
 // statusNodes lists the nodes by id.
 func (n *Node) statusNodes() []StatusNode {
 	voters, _ := n.cluster.Voters()
-	var nodes []StatusNode
-	for id, node := range n.cluster.State().Nodes {
+	state := n.cluster.State()
+	leader, _ := n.cluster.Leader()
+	nodes := []StatusNode{}
+	for id, node := range state.Nodes {
 		role := node.Role
 		if role == "" {
 			role = trust.Worker
 		}
 		nodes = append(nodes, StatusNode{
 			ID: string(id), Name: node.Name, Role: string(role), Phase: string(node.Phase),
-			Alive: n.alive(id), Votes: slices.Contains(voters, id), Address: node.Address,
+			Alive: n.alive(id), Votes: slices.Contains(voters, id), Address: n.addressOf(node),
+			Coordinator: id == leader, Place: placeOf(state.Plan, id), Facts: node.Facts,
 		})
 	}
 	slices.SortFunc(nodes, func(a, b StatusNode) int { return cmp.Compare(a.ID, b.ID) })

@@ -60,8 +60,13 @@ type Node struct {
 	first     sync.Once
 	ready     chan error // how this node's first attempt to serve ended
 
-	mu   sync.Mutex
-	info Info
+	mu      sync.Mutex
+	info    Info
+	trouble string         // why there is no plan that suits the nodes that are here; empty if there is
+	report  planner.Report // that the last plan came from
+
+	once sync.Once
+	left chan struct{} // closed when this node has left its cluster
 
 	failed chan error
 	parts  errgroup.Group // goroutines that run until Stop
@@ -79,7 +84,7 @@ func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node,
 
 // startWith is Start with parts that tests replace.
 func startWith(ctx context.Context, config configs.Config, log *slog.Logger, models *models, plan plannerFunc) (*Node, error) {
-	n := &Node{config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), models: models, plan: plan}
+	n := &Node{config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), left: make(chan struct{}), models: models, plan: plan}
 	for _, step := range []struct {
 		name  string
 		start func(context.Context) error
@@ -176,6 +181,7 @@ func (n *Node) formCluster(ctx context.Context) error {
 	if n.config.Listen == "" {
 		return n.formLone(ctx, lead)
 	}
+	n.later(n.forgetSelf)
 	n.founded = !member.Exists(n.stateDir())
 	m, err := member.Open(ctx, member.Config{
 		Dir: n.stateDir(), Name: n.config.Name, Listen: n.config.Listen, Facts: n.facts, Logger: n.log, Lead: lead,
@@ -237,7 +243,7 @@ func (n *Node) lendRank(ctx context.Context) error {
 // serve answers HTTP: inside the process, on a port if the settings name one, and to other nodes.
 func (n *Node) serve(ctx context.Context) error {
 	n.front = newFront(n.log, n.cluster.Leader, n.self)
-	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(n.front), n.log)
+	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(n.withControl(n.front)), n.log)
 	n.inside = newPipeListener()
 	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
 	n.listen(n.http, n.inside)
@@ -265,7 +271,8 @@ func (n *Node) answerNodes(ctx context.Context) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
-	mux.Handle("/", n.flights.watch(n.front.near()))
+	mux.Handle("/", n.flights.watch(n.withControl(n.front.near())))
+	mux.HandleFunc("POST "+forgetPath, n.serveForget)
 	server := api.NewHTTPServer("", mux, n.log)
 	n.later(func(ctx context.Context) error {
 		n.calls.CloseIdleConnections()

@@ -75,7 +75,12 @@ func (n *Node) planFor(s *service, workers []machine) (*shard.Plan, error) {
 	if len(workers) == 1 {
 		return shard.Solo(workers[0].id, shape, digest), nil
 	}
-	report, err := n.plan(n.problem(s, workers))
+	var current *shard.Plan
+	if s.plan != nil && n.all(s.plan.Nodes(), workers) {
+		current = s.plan
+	}
+	report, err := n.plan(n.problem(s.model, current, workers))
+	n.remember(report)
 	if err != nil {
 		return nil, err
 	}
@@ -85,17 +90,17 @@ func (n *Node) planFor(s *service, workers []machine) (*shard.Plan, error) {
 	return report.Plan, nil
 }
 
-// problem is what the planner has to know.
-func (n *Node) problem(s *service, workers []machine) planner.Problem {
-	config := s.model.Config()
+// problem is what the planner has to know to replace a plan; nil if there is none that could go on.
+func (n *Node) problem(m *store.Model, current *shard.Plan, workers []machine) planner.Problem {
+	config := m.Config()
 	p := planner.Problem{
 		Links: planner.Links{Default: linkDefault},
 		Model: planner.Model{
-			Digest: s.model.Digest().String(), Shape: model.Shape(s.model), Positions: config.Positions,
-			BytesPerWeight: bytesPerWeight(s.model), BytesPerKV: n.bytesPerKV(), Tied: config.TiedHead,
+			Digest: m.Digest().String(), Shape: model.Shape(m), Positions: config.Positions,
+			BytesPerWeight: bytesPerWeight(m), BytesPerKV: n.bytesPerKV(), Tied: config.TiedHead,
 		},
 		Workload: planner.DefaultWorkload(planner.Latency), Costs: planner.DefaultCosts(),
-		Coordinator: n.self, Gain: planner.GainDefault,
+		Coordinator: n.self, Gain: planner.GainDefault, Current: current,
 	}
 	p.Workload.StepTokens = n.config.StepTokens
 	for _, w := range workers {
@@ -104,8 +109,8 @@ func (n *Node) problem(s *service, workers []machine) planner.Problem {
 			MultiplyGOPs: float64(w.facts.OpsPerSecond) / 1e9, Class: numericClass,
 		})
 	}
-	if s.plan != nil && n.all(s.plan.Nodes(), workers) {
-		p.Current = s.plan
+	if !n.all([]shard.NodeID{n.self}, workers) { // it coordinates all the same, and tokens come from it
+		p.Nodes = append(p.Nodes, planner.Node{ID: n.self, Witness: true})
 	}
 	return p
 }

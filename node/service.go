@@ -24,6 +24,7 @@ type service struct {
 	tokenizer *tokenizer.SentencePiece
 	metrics   *prometheus.Registry
 	line      *line
+	watch     *stopwatch
 	plan      *shard.Plan // the active one; of the coordinator's goroutine
 	blocks    int         // of keys and values
 	engine    *engine.Engine
@@ -39,13 +40,14 @@ func (n *Node) newService(m *store.Model, name string) (*service, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: newLine(), endEngine: func() {}}, nil
+	line := newLine()
+	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: line, watch: &stopwatch{next: line}, endEngine: func() {}}, nil
 }
 
 // open starts the engine under the first plan, and the API.
 func (s *service) open(ctx context.Context, epoch shard.Epoch) error {
 	n, config := s.node, s.model.Config()
-	metered, err := api.MeterSteps(s.line, s.metrics)
+	metered, err := api.MeterSteps(s.watch, s.metrics)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,33 +189,63 @@ var address = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 func startServer(t *testing.T, args ...string) string {
 	t.Helper()
 	t.Setenv("POLYNODE_DATA", t.TempDir())
+	server := startVerb(t, append([]string{"up"}, args...)...)
+	return server.url
+}
+
+// freeUDP is an address for other nodes that nobody has.
+func freeUDP(t *testing.T) string {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.LocalAddr().String()
+}
+
+// running is a verb that serves.
+type running struct {
+	url   string
+	out   *watched
+	stop  func()
+	ended chan struct{} // closed when it has ended
+}
+
+// startVerb runs a verb that serves HTTP on a free port until the test ends or it ends itself.
+func startVerb(t *testing.T, args ...string) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &watched{match: address, found: make(chan string, 1)}
 	root := newRoot()
 	root.SetOut(out)
-	root.SetArgs(append([]string{"up", "--http", "127.0.0.1:0", "--log-level", "warn"}, args...))
-	ended := make(chan error, 1)
-	go func() { ended <- root.ExecuteContext(ctx) }()
+	root.SetArgs(append(args, "--http", "127.0.0.1:0", "--listen", freeUDP(t), "--log-level", "warn"))
+	ended := make(chan struct{})
+	var failed error
+	go func() {
+		failed = root.ExecuteContext(ctx)
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("up ended with %v", err)
+		if <-ended; failed != nil {
+			t.Errorf("%s ended with %v", args[0], failed)
 		}
 	})
 	select {
 	case url := <-out.found:
-		return url
-	case err := <-ended:
-		ended <- nil
-		t.Fatalf("up ended at once: %v", err)
+		return &running{url, out, cancel, ended}
+	case <-ended:
+		t.Fatalf("%s ended at once: %v", args[0], failed)
 	case <-time.After(time.Minute):
-		t.Fatal("up printed no address within a minute")
+		t.Fatalf("%s printed no address within a minute", args[0])
 	}
-	return ""
+	return nil
 }
 
 // watched looks for a pattern in what is written to it.
 type watched struct {
+	mu    sync.Mutex
 	text  bytes.Buffer
 	match *regexp.Regexp
 	found chan string // the first match
@@ -221,12 +253,20 @@ type watched struct {
 }
 
 func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	n, err := w.text.Write(p)
 	if hit := w.match.FindString(w.text.String()); hit != "" && !w.told {
 		w.found <- hit
 		w.told = true
 	}
 	return n, err
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 func TestUpGreets(t *testing.T) {

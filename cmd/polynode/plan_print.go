@@ -38,7 +38,7 @@ func printPlan(out io.Writer, r *node.PlanReport, spares *node.PlanSpares, expla
 	fmt.Fprintf(out, "; prompts %.1f tokens/s; room for %d tokens of context\n", t.PromptTokensPerS, t.KVTokens)
 	if s := r.Solo; s != nil {
 		fmt.Fprintf(out, "the best single node would be %s: %.2f tokens/s, prompts %.1f tokens/s\n", s.Node, s.Times.TokensPerS, s.Times.PromptTokensPerS)
-	} else {
+	} else if r.Searched > 0 {
 		fmt.Fprintln(out, "no single node has room for the model")
 	}
 	if r.Reason != "" {
@@ -84,6 +84,9 @@ func printTerms(out io.Writer, r *node.PlanReport) error {
 	row("", "a token", r.Times.Terms)
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	if r.Searched == 0 {
+		return nil // there was nothing to choose
 	}
 	way := "the best of all that there are"
 	if !r.Exact {

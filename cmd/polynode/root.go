@@ -55,6 +55,8 @@ Start here:
   polynode generate "Alle Menschen sind frei und"  let it continue a text
   polynode model import ~/polylm-13b --quant q4    make a published checkpoint ready
   polynode up --model polylm-13b                   and serve it
+  polynode join HOST:PORT --token TOKEN            on another machine, as up printed it
+  polynode status                                  how the cluster is
 
 Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key of the file given with --config
 (kv-memory); a flag wins over the environment, the environment over the file.`,
@@ -66,7 +68,8 @@ Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key 
 		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 	})
 	onlyVerbs(root)
-	root.AddCommand(newUp(), newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newPlan(), newVersion())
+	root.AddCommand(newUp(), newJoin(), newStatus(), newNodes(), newPlan(), newToken(), newDrain(), newUndrain(), newLeave(), newRemove(),
+		newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newVersion())
 	return root
 }
 

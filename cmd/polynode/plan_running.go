@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+
+	"polynode/node"
+)
+
+// plan shows the active plan of a running cluster.
+func (f *clusterFlags) plan(ctx context.Context, out io.Writer, explain bool) error {
+	var plan node.ClusterPlan
+	if err := f.ask(ctx, http.MethodGet, "/cluster/v1/plan", nil, &plan); err != nil {
+		return err
+	}
+	return f.show(out, plan, func() error { return printRunning(out, &plan, explain) })
+}
+
+// printRunning writes a plan that is active, and what is measured of it.
+func printRunning(out io.Writer, p *node.ClusterPlan, explain bool) error {
+	fmt.Fprintf(out, "epoch %d, model %s, %s\n", p.Epoch, p.Model, count(len(p.Names), "node"))
+	if p.Measured.Steps > 0 {
+		fmt.Fprintf(out, "measured: %.1f ms a token", p.Measured.StepMS)
+		if p.Report.Times.StepMS > 0 {
+			fmt.Fprintf(out, " (expected %.1f)", p.Report.Times.StepMS)
+		}
+		fmt.Fprintf(out, " with %.1f sequences at a time; %.1f tokens/s lately\n", p.Measured.Sequences, p.Rate)
+	} else {
+		fmt.Fprintln(out, "measured: nothing yet: no text was generated under this plan")
+	}
+	if p.Trouble != "" {
+		fmt.Fprintf(out, "trouble: it does not suit the nodes that are here: %s\n", p.Trouble)
+	}
+	p.Report.Ranks, p.Report.Idle = slices.Clone(p.Report.Ranks), slices.Clone(p.Report.Idle)
+	names := readable(p)
+	for i := range p.Report.Ranks {
+		p.Report.Ranks[i].Node = names[p.Report.Ranks[i].Node]
+	}
+	for i := range p.Report.Idle {
+		p.Report.Idle[i].Node = names[p.Report.Idle[i].Node]
+	}
+	if solo := p.Report.Solo; solo != nil {
+		solo.Node = names[solo.Node]
+	}
+	return printPlan(out, &p.Report, p.Spares, explain)
+}
+
+// readable gives every node a name for people: its own where no other has it, and the beginning of its id otherwise.
+func readable(p *node.ClusterPlan) map[node.ID]node.ID {
+	called := map[string]int{}
+	for _, name := range p.Names {
+		called[name]++
+	}
+	names := map[node.ID]node.ID{}
+	for _, id := range slices.Sorted(maps.Keys(p.Names)) {
+		name := p.Names[id]
+		if name == "" || called[name] > 1 {
+			name += " " + shortID(string(id))
+		}
+		names[id] = node.ID(name)
+	}
+	return names
+}
