@@ -13,15 +13,15 @@ type Kind uint8
 
 // The kinds. The numbers are sent; new ones go to the end.
 const (
-	KindHello      Kind = 1 // opens a connection: who calls, and in which epoch
-	KindSums       Kind = 2 // int32 partial sums of an all-reduce
-	KindGather     Kind = 3 // bytes of one rank for all others
-	KindActivation Kind = 4 // float32 (tokens, embed), row-major, from stage to stage
-	KindBytes      Kind = 5 // a piece of a byte stream without frames of its own: raft and gossip
-	KindAssign     Kind = 6 // a place in a plan, for a rank on another node
-	KindStep       Kind = 7 // a step for such a rank
-	KindDone       Kind = 8 // its answer: ready, or what the step gave
-	KindFailed     Kind = 9 // its answer: why it could not
+	KindHello      Kind = 1  // opens a connection: who calls, and in which epoch
+	KindSums       Kind = 2  // int32 partial sums of an all-reduce
+	KindGather     Kind = 3  // bytes of one rank for all others
+	KindActivation Kind = 4  // float32 (tokens, embed), row-major, from stage to stage
+	KindBytes      Kind = 5  // a piece of a byte stream without frames of its own: raft and gossip
+	KindAssign     Kind = 6  // a place in a plan, for a rank on another node
+	KindStep       Kind = 7  // a step for such a rank
+	KindDone       Kind = 8  // its answer: ready, or what the step gave
+	KindFailed     Kind = 9  // its answer: why it could not
 	KindWant       Kind = 10 // asks for a part of a packed model
 	KindPart       Kind = 11 // its answer: the part, or a piece of it
 	kindEnd        Kind = 12

@@ -22,7 +22,8 @@ type Options struct {
 	// one that sent bytes that are not the model's. It may be nil.
 	Dropped func(source string, err error)
 
-	flushBytes int64 // after which what came is written down
+	flushBytes int64  // after which what came is written down
+	landed     func() // told of each unit that was put; may be nil
 }
 
 // silenceMax is how long a source may give nothing.
@@ -30,7 +31,7 @@ const silenceMax = 10 * time.Second
 
 // flushBytes and flushEvery are how much a killed process may have to fetch again.
 const (
-	flushBytes = 256 << 20
+	flushBytes = 64 << 20
 	flushEvery = 5 * time.Second
 )
 

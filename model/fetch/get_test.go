@@ -386,7 +386,7 @@ func copyFolder(t *testing.T, from, to string) {
 // same model.
 func TestGetResumesAfterAKill(t *testing.T) {
 	from, digest := packed(t, small(), kernels.Q8)
-	for kill := 1; ; kill += 3 {
+	for kill := 1; ; kill += 5 {
 		reached := false
 		synctest.Test(t, func(t *testing.T) { reached = killAndResume(t, from, digest, kill) })
 		if !reached {
@@ -398,7 +398,7 @@ func TestGetResumesAfterAKill(t *testing.T) {
 	}
 }
 
-// killAndResume copies the folder at the given call of Progress and goes on in the copy. It says whether there was such a call.
+// killAndResume copies the folder when so many units have come and goes on in the copy. It says whether there were so many.
 func killAndResume(t *testing.T, from *store.Dir, digest string, kill int) bool {
 	c := newCluster(t)
 	defer c.stop()
@@ -408,7 +408,7 @@ func killAndResume(t *testing.T, from *store.Dir, digest string, kill int) bool 
 	calls := 0
 	m, err := Get(t.Context(), c.node("me"), dir, digest, share(1, 1), []string{"a"}, Options{
 		flushBytes: 40 << 10,
-		Progress: func(int64, int64) {
+		landed: func() {
 			if calls++; calls == kill {
 				copyFolder(t, dir.Path(), left)
 			}

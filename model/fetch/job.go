@@ -195,6 +195,9 @@ func (j *job) put(number int, data []byte) error {
 		j.wake()
 	}
 	j.mu.Unlock()
+	if j.g.options.landed != nil {
+		j.g.options.landed()
+	}
 	if full {
 		select {
 		case j.flush <- struct{}{}:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -153,9 +152,7 @@ func (p *Partial) finish() error {
 		if now, err := p.dir.root.Stat(name); err != nil || !os.SameFile(mine, now) {
 			return nil
 		}
-		if err := p.dir.root.Remove(name); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("finish model %s: %w", p.digest, err)
-		}
+		_ = p.dir.root.Remove(name) // a system may refuse while somebody has it open: it says that everything is here
 		return nil
 	})
 }
