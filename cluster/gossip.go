@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +44,7 @@ type MembersConfig struct {
 type Members struct {
 	config  MembersConfig
 	list    *memberlist.Memberlist
+	ring    *memberlist.Keyring // nil in clear
 	gossip  *gossip
 	mu      sync.Mutex
 	alive   map[shard.NodeID]netip.AddrPort
@@ -74,7 +77,7 @@ func NewMembers(ctx context.Context, config MembersConfig) (*Members, error) {
 		if err != nil {
 			return nil, fmt.Errorf("start gossip: %w", err)
 		}
-		settings.Keyring = ring
+		settings.Keyring, m.ring = ring, ring
 	}
 	m.gossip = startGossip(ctx, config.Network, config.Packets)
 	settings.Transport = m.gossip
@@ -100,6 +103,42 @@ func (m *Members) Meet(addresses []netip.AddrPort) (int, error) {
 		return 0, fmt.Errorf("meet %v: %w: %w", addresses, transport.ErrUnreachable, err)
 	}
 	return n, nil
+}
+
+// errClear reports a change of keys where gossip has none.
+var errClear = errors.New("gossip is in clear")
+
+// SetKeys changes the keys of gossip while it runs: the first is used from now on, all are accepted. As with trust.Ring, those who have the old
+// keys and those who have the new ones have to understand each other.
+func (m *Members) SetKeys(keys [][]byte) error {
+	if m.ring == nil || len(keys) == 0 {
+		return fmt.Errorf("set gossip keys: %w", errClear)
+	}
+	for _, key := range keys {
+		if err := m.ring.AddKey(key); err != nil {
+			return fmt.Errorf("set gossip keys: %w", err)
+		}
+	}
+	if err := m.ring.UseKey(keys[0]); err != nil {
+		return fmt.Errorf("set gossip keys: %w", err)
+	}
+	for _, old := range m.ring.GetKeys() {
+		if slices.ContainsFunc(keys, func(key []byte) bool { return bytes.Equal(key, old) }) {
+			continue
+		}
+		if err := m.ring.RemoveKey(old); err != nil {
+			return fmt.Errorf("set gossip keys: %w", err)
+		}
+	}
+	return nil
+}
+
+// Keys are those that gossip accepts, the one it uses first.
+func (m *Members) Keys() [][]byte {
+	if m.ring == nil {
+		return nil
+	}
+	return m.ring.GetKeys()
 }
 
 // Alive is a copy of who is alive, this node included, and where.

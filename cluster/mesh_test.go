@@ -155,7 +155,14 @@ func TestTheCoordinatorDies(t *testing.T) {
 		for _, id := range []shard.NodeID{"a", "b", "c", "d"} {
 			m.up(id, "")
 		}
-		m.eventually("three voters", func() bool { return len(m.voters()) == 3 })
+		m.eventually("three voters, as all know: what only the coordinator knows dies with it", func() bool {
+			for _, p := range m.peers {
+				if voters, err := p.cluster.Voters(); err != nil || len(voters) != 3 {
+					return false
+				}
+			}
+			return true
+		})
 		m.kill("a")
 		took := m.eventually("another coordinator", func() bool {
 			for id, p := range m.peers {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"polynode/cluster/member"
+	"polynode/cluster/trust"
 	"polynode/shard"
 )
 
@@ -135,4 +137,78 @@ func (n *Node) ask(ctx context.Context, node shard.NodeID, path string, body []b
 		err = fmt.Errorf("node %s: %w: %s", node, errRefused, bytes.TrimSpace(text))
 	}
 	return text, err
+}
+
+// renewPath is where a node gets its next certificate from the coordinator.
+const renewPath = "/node/v1/renew"
+
+// renewPause is the time between two looks at this node's certificate.
+const renewPause = time.Minute
+
+// renew gets a new certificate for this node in time, until ctx ends.
+func (n *Node) renew(ctx context.Context) {
+	ticker := time.NewTicker(renewPause)
+	defer ticker.Stop()
+	for {
+		if err := n.renewIfDue(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			n.log.Warn("renew this node's certificate: tried again in a minute", "cause", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) renewIfDue(ctx context.Context, now time.Time) error {
+	if now.Before(n.member.RenewAt()) {
+		return nil
+	}
+	leader, known := n.cluster.Leader()
+	if !known {
+		return trust.ErrUnavailable
+	}
+	request, err := n.member.RenewalRequest()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	var certificate []byte
+	if leader == n.self {
+		certificate, err = n.member.Renew(ctx, n.self, request)
+	} else {
+		certificate, err = n.ask(ctx, leader, renewPath, request)
+	}
+	if err != nil {
+		return err
+	}
+	return n.member.Present(certificate)
+}
+
+// serveRenew gives another node its next certificate.
+func (n *Node) serveRenew(w http.ResponseWriter, r *http.Request) {
+	request, err := io.ReadAll(http.MaxBytesReader(w, r.Body, askMax))
+	var certificate []byte
+	if err == nil {
+		certificate, err = n.member.Renew(r.Context(), caller(r), request)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	_, _ = w.Write(certificate)
+}
+
+// upkeep does what every node has to do for its own membership, until Stop.
+func (n *Node) upkeep(ctx context.Context) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var keeping sync.WaitGroup
+	keeping.Go(func() { n.renew(ctx) })
+	n.later(func(context.Context) error {
+		stop()
+		keeping.Wait()
+		return nil
+	})
 }

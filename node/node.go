@@ -271,6 +271,7 @@ func (n *Node) answerNodes(ctx context.Context) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
+	mux.HandleFunc("POST "+renewPath, n.serveRenew)
 	mux.Handle("/", n.flights.watch(n.withControl(n.front.near())))
 	mux.HandleFunc("POST "+forgetPath, n.serveForget)
 	server := api.NewHTTPServer("", mux, n.log)
@@ -279,6 +280,7 @@ func (n *Node) answerNodes(ctx context.Context) {
 		return server.Close()
 	})
 	n.listen(server, newCallListener(ctx, n.network))
+	n.upkeep(ctx)
 }
 
 // listen serves one listener until Stop.

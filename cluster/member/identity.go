@@ -69,6 +69,20 @@ func (i *identity) present(c *trust.Credentials) {
 	i.credentials = c
 }
 
+// now is what this node shows and what it checks others by.
+func (i *identity) now() (*trust.Credentials, *trust.Bundle) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.credentials, i.bundle
+}
+
+// admits reports whether a node may be seen by gossip: one that was removed from the cluster may not.
+func (i *identity) admits(node shard.NodeID) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !i.revoked[string(node)]
+}
+
 // roots are those that peers' certificates are checked by.
 func (i *identity) roots() *trust.Bundle {
 	i.mu.Lock()

@@ -171,7 +171,7 @@ func (m *Member) listen(ctx context.Context) error {
 
 func (m *Member) gossip(ctx context.Context) (err error) {
 	m.members, err = cluster.NewMembers(ctx, cluster.MembersConfig{
-		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.ring, Logger: m.config.Logger,
+		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.ring, Admit: m.identity.admits, Logger: m.config.Logger,
 	})
 	if err != nil {
 		return err
@@ -201,9 +201,10 @@ func (m *Member) follow(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		changed, seen := m.cluster.Changed(), m.members.Changed()
-		m.identity.follow(m.cluster.State())
+		state := m.cluster.State()
+		m.identity.follow(state)
 		m.quic.Recheck()
-		if err := errors.Join(m.remember(), m.forgetCA()); err != nil {
+		if err := errors.Join(m.followKeys(state), m.remember(), m.forgetCA()); err != nil {
 			m.config.Logger.Warn("remember the cluster", "err", err)
 		}
 		select {
