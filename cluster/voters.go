@@ -42,6 +42,9 @@ func chooseVoters(candidates []candidate) []shard.NodeID {
 		}
 	}
 	want := max(VotersFor(alive), min(voters, VotersFor(len(candidates))))
+	if slices.ContainsFunc(candidates, func(c candidate) bool { return c.leader && !c.alive }) {
+		want++ // a leader that is about to leave needs somebody beside it to hand over to
+	}
 	order := slices.Clone(candidates)
 	rank := func(c candidate) int {
 		switch {

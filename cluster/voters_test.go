@@ -25,6 +25,8 @@ func TestWhoVotes(t *testing.T) {
 		{"a witness first", []candidate{c("a", "lva"), c("b", "a"), c("c", "a"), c("d", "wa")}, []shard.NodeID{"a", "d", "b"}},
 		{"a dead one keeps its vote", []candidate{c("a", "lva"), c("b", "va"), c("c", "v")}, []shard.NodeID{"a", "b", "c"}},
 		{"unless somebody can take its place", []candidate{c("a", "lva"), c("b", "va"), c("c", "v"), c("d", "a")}, []shard.NodeID{"a", "b", "d"}},
+		{"a leader that leaves needs an heir", []candidate{c("a", "lv"), c("b", "a")}, []shard.NodeID{"a", "b"}},
+		{"a leader that leaves beside others", []candidate{c("a", "lv"), c("b", "va"), c("c", "va")}, []shard.NodeID{"a", "b", "c"}},
 		{"whoever votes goes on", []candidate{c("d", "lva"), c("b", "a"), c("c", "va"), c("e", "va")}, []shard.NodeID{"d", "c", "e"}},
 	} {
 		if got := chooseVoters(test.candidates); !slices.Equal(got, test.want) {

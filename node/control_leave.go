@@ -43,8 +43,7 @@ func (n *Node) controlLeave(r *http.Request) (any, error) {
 		}
 		return n.depart(), nil
 	}
-	self := state.Nodes[n.self]
-	if self.Phase != cluster.Draining || inPlan(state, n.self) {
+	if !n.drained(r.Context()) {
 		return nil, refusal(http.StatusConflict, "not_drained", "This node still has its place in the plan. `polynode leave` drains it first and then leaves.")
 	}
 	if err := n.handOver(r.Context()); err != nil {
@@ -54,6 +53,26 @@ func (n *Node) controlLeave(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return n.depart(), nil
+}
+
+// newsWait is how long what the coordinator knows may take to reach the other nodes.
+const newsWait = 2 * time.Second
+
+// drained reports whether this node was drained and has no place any more, as far as it has heard.
+func (n *Node) drained(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, newsWait)
+	defer cancel()
+	for {
+		changed, state := n.cluster.Changed(), n.cluster.State()
+		if state.Nodes[n.self].Phase == cluster.Draining && !inPlan(state, n.self) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // inPlan reports whether the active or the prepared plan has a place for a node.

@@ -120,15 +120,16 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	begun := time.Now()
 	w.links.Begin(step.ID, begun.Add(w.options.StepTimeout))
 	if !w.alone() {
-		// Whoever waits for a peer notices nothing else.
-		defer context.AfterFunc(ctx, func() { _ = w.links.Close() })()
+		// Whoever waits for a peer notices nothing else. The step may have ended before this runs, and the rank been given back.
+		links := w.links
+		defer context.AfterFunc(ctx, func() { _ = links.Close() })()
 		if network, ok := w.options.Network.(transport.Hurrier); ok {
 			network.Hurry()
 			defer network.Relax()
 		}
 	}
-	before := w.links.Traffic()
-	defer func() { w.usage.note(time.Since(begun), w.links.Traffic().Minus(before)) }()
+	links, before := w.links, w.links.Traffic()
+	defer func() { w.usage.note(time.Since(begun), links.Traffic().Minus(before)) }()
 	if err := guarded(func() error { return w.run(step, out) }); err != nil {
 		return errors.Join(err, w.links.Close())
 	}
