@@ -41,54 +41,58 @@ func newLine() *line {
 
 // Execute runs a step on the active plan. See engine.Executor.
 func (l *line) Execute(ctx context.Context, step *engine.Step, out *engine.Output) error {
-	p, far, replaced := l.now()
-	var err error
-	if p == nil {
-		err = errNoLine
-	} else {
-		err = l.run(ctx, p, far, step, out)
+	far, err := l.run(ctx, step, out)
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
-	if err == nil || ctx.Err() != nil || p != nil && !far {
-		return err // what fails on this node alone would fail again
+	if !errors.Is(err, errNoLine) {
+		if !far {
+			return err // what fails on this node alone would fail again
+		}
+		l.report(err, step.Epoch)
 	}
-	select {
-	case l.lost <- err:
-	default: // the coordinator has not looked at the news before
-	}
-	return l.await(ctx, step.Epoch, replaced, err)
+	return l.await(ctx, step.Epoch, err)
 }
 
-// now is the pipeline, whether ranks of it are elsewhere, and what is closed when it is replaced.
-func (l *line) now() (p *pipeline.Pipeline, far bool, replaced <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pipeline, l.pipeline != nil && l.pipeline.Ranks() > 1, l.replaced
-}
-
-func (l *line) run(ctx context.Context, p *pipeline.Pipeline, far bool, step *engine.Step, out *engine.Output) error {
+// run runs a step on the pipeline that is there once no other is put in its place. It tells whether ranks of that are elsewhere.
+func (l *line) run(ctx context.Context, step *engine.Step, out *engine.Output) (far bool, err error) {
 	l.running.Lock()
 	defer l.running.Unlock()
-	if !far {
-		return p.Execute(ctx, step, out)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.mu.Lock()
-	l.stopStep = cancel
+	p, epoch := l.pipeline, l.epoch
+	far = p != nil && p.Ranks() > 1
+	if far {
+		l.stopStep = cancel
+	}
 	l.mu.Unlock()
-	return p.Execute(ctx, step, out)
+	if p == nil || epoch > step.Epoch {
+		return far, errNoLine
+	}
+	return far, p.Execute(ctx, step, out)
+}
+
+// report tells the coordinator of a step that failed, unless its plan was replaced since: that is mended already, and would be mended again.
+func (l *line) report(cause error, epoch shard.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch > epoch {
+		return
+	}
+	select {
+	case l.lost <- cause:
+	default: // the coordinator has not looked at the news before
+	}
 }
 
 // await waits for a plan that is newer than the step's.
-func (l *line) await(ctx context.Context, epoch shard.Epoch, replaced <-chan struct{}, cause error) error {
+func (l *line) await(ctx context.Context, epoch shard.Epoch, cause error) error {
 	timer := time.NewTimer(l.patience)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
-		newer := l.epoch > epoch
-		if !newer {
-			replaced = l.replaced
-		}
+		newer, replaced := l.epoch > epoch, l.replaced
 		l.mu.Unlock()
 		if newer {
 			return cause
@@ -132,6 +136,10 @@ func (l *line) replace(epoch shard.Epoch, build func() (*pipeline.Pipeline, erro
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pipeline, l.epoch = next, epoch
+	select {
+	case <-l.lost: // a step that failed on the plan that was
+	default:
+	}
 	close(l.replaced)
 	l.replaced = make(chan struct{})
 	return nil
