@@ -127,6 +127,19 @@ func TestClusterExamples(t *testing.T) {
 	}
 }
 
+// The file in the document is what the program reads.
+func TestClusterInDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/planning.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	file, _, ok := strings.Cut(rest, "```")
+	if c, err := ParseCluster("docs/planning.md", []byte(file)); !ok || err != nil || len(c.Nodes) != 5 || len(c.Links) != 12 {
+		t.Errorf("%v: %+v", err, c)
+	}
+}
+
 func FuzzParseCluster(f *testing.F) {
 	f.Add([]byte(goodCluster))
 	f.Add([]byte("nodes: [{name: a, count: 9}]"))

@@ -40,6 +40,7 @@ func BenchmarkPlan(b *testing.B) {
 					}
 					b.ReportMetric(float64(report.Searched), "plans")
 					b.ReportMetric(report.Times.TokensPerS, "tokens/s")
+					b.ReportMetric(report.Times.Score, "score-ms")
 					b.ReportMetric(float64(len(report.Ranks)), "ranks")
 				})
 			}
