@@ -81,7 +81,7 @@ func Listen(ctx context.Context, config QUICConfig) (*QUIC, error) {
 	for class := range q.backlogs {
 		q.backlogs[class] = backlog{room: make(chan struct{}, BacklogMax), conns: make(chan *quicConn, BacklogMax)}
 	}
-	if err := q.listen(); err != nil {
+	if err := q.listen(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen on %s: %w", config.Listen, err), q.udp.Close())
 	}
 	ctx, q.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -91,7 +91,7 @@ func Listen(ctx context.Context, config QUICConfig) (*QUIC, error) {
 }
 
 // listen hands the socket to quic-go.
-func (q *QUIC) listen() error {
+func (q *QUIC) listen(ctx context.Context) error {
 	conn, err := newSocket(q.udp, &q.hurry, &q.traffic)
 	if err != nil {
 		return err
@@ -112,8 +112,11 @@ func (q *QUIC) listen() error {
 		}
 		return q.config.settings(from.Addr()), nil
 	}
-	q.listener, err = q.transport.Listen(q.config.serverTLS(), settings)
-	return err
+	if q.listener, err = q.transport.Listen(q.config.serverTLS(), settings); err != nil {
+		return err
+	}
+	q.keepPackets(ctx)
+	return nil
 }
 
 // Hurry implements Hurrier.

@@ -145,9 +145,7 @@ func (s *session) explain(err error) error {
 		idle    *quic.IdleTimeoutError
 		restart *quic.StatelessResetError
 	)
-	s.mu.Lock()
-	cause := s.cause
-	s.mu.Unlock()
+	cause := s.ended()
 	switch {
 	case errors.Is(cause, ErrClosed):
 		return ErrClosed
@@ -171,6 +169,13 @@ func (s *session) explain(err error) error {
 		return fmt.Errorf("%w: it was closed", ErrPeerGone)
 	}
 	return fmt.Errorf("%w: %w", ErrPeerGone, err)
+}
+
+// ended is why this side ended the session, if it did.
+func (s *session) ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
 }
 
 // address is where the peer is now.

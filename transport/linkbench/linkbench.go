@@ -120,6 +120,8 @@ func Run(ctx context.Context, o Options, progress func(Row)) (report Report, err
 	if err := o.check(); err != nil {
 		return Report{}, err
 	}
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
 	procs := shareOfCores()
 	b, err := newBench(ctx, o)
 	defer func() { err = errors.Join(err, b.close()) }()
