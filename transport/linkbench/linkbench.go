@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"polynode/internal/relay"
@@ -212,7 +213,7 @@ func play(c carrier, t token) (outcome, error) {
 	before := c.bytes()
 	start := time.Now()
 	for range t.Syncs {
-		sink += compute(t.Work)
+		sink.Store(compute(t.Work))
 		at := time.Now()
 		if err := c.exchange(t.Bytes); err != nil {
 			return o, err
@@ -227,7 +228,7 @@ func play(c carrier, t token) (outcome, error) {
 func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // sink keeps the compiler from leaving the computing out.
-var sink uint64
+var sink atomic.Uint64
 
 // compute is arithmetic in registers, which nothing slows down but the loss of the core.
 func compute(rounds int) uint64 {
@@ -244,7 +245,7 @@ func calibrate(d time.Duration) int {
 	best := time.Hour
 	for range 20 {
 		start := time.Now()
-		sink += compute(rounds)
+		sink.Store(compute(rounds))
 		best = min(best, time.Since(start))
 	}
 	return int(float64(rounds) * float64(d) / float64(best))
