@@ -112,6 +112,9 @@ type field struct {
 func (r *clusterReader) fields(node *yaml.Node, prefix string, fields []field) map[string]int {
 	lines := map[string]int{}
 	if node.Kind != yaml.MappingNode {
+		if prefix == "" {
+			prefix = "the file."
+		}
 		r.wrong(node.Line, strings.TrimSuffix(prefix, "."), errors.New("is no mapping of keys to values"))
 		return lines
 	}

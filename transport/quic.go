@@ -26,6 +26,7 @@ type QUIC struct {
 	doorman   doorman
 	complain  complaints
 	hurry     atomic.Int32
+	traffic   traffic
 	joining   chan struct{} // one for each call of Join under way
 	backlogs  [classEnd]backlog
 
@@ -80,7 +81,7 @@ func Listen(ctx context.Context, config QUICConfig) (*QUIC, error) {
 	for class := range q.backlogs {
 		q.backlogs[class] = backlog{room: make(chan struct{}, BacklogMax), conns: make(chan *quicConn, BacklogMax)}
 	}
-	if err := q.listen(); err != nil {
+	if err := q.listen(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen on %s: %w", config.Listen, err), q.udp.Close())
 	}
 	ctx, q.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -90,13 +91,10 @@ func Listen(ctx context.Context, config QUICConfig) (*QUIC, error) {
 }
 
 // listen hands the socket to quic-go.
-func (q *QUIC) listen() error {
-	conn := net.PacketConn(q.udp)
-	if !q.config.NoPolling {
-		var err error
-		if conn, err = newSocket(q.udp, &q.hurry); err != nil {
-			return err
-		}
+func (q *QUIC) listen(ctx context.Context) error {
+	conn, err := newSocket(q.udp, &q.hurry, &q.traffic)
+	if err != nil {
+		return err
 	}
 	key := quic.StatelessResetKey(q.config.ResetKey)
 	q.transport = &quic.Transport{
@@ -114,16 +112,34 @@ func (q *QUIC) listen() error {
 		}
 		return q.config.settings(from.Addr()), nil
 	}
-	var err error
-	q.listener, err = q.transport.Listen(q.config.serverTLS(), settings)
-	return err
+	if q.listener, err = q.transport.Listen(q.config.serverTLS(), settings); err != nil {
+		return err
+	}
+	q.keepPackets(ctx)
+	return nil
 }
 
 // Hurry implements Hurrier.
-func (q *QUIC) Hurry() { q.hurry.Add(1) }
+func (q *QUIC) Hurry() {
+	if !q.config.NoPolling {
+		q.hurry.Add(1)
+	}
+}
 
 // Relax implements Hurrier.
-func (q *QUIC) Relax() { q.hurry.Add(-1) }
+func (q *QUIC) Relax() {
+	if !q.config.NoPolling {
+		q.hurry.Add(-1)
+	}
+}
+
+// traffic counts bytes in UDP packets.
+type traffic struct{ sent, received atomic.Int64 }
+
+// Traffic is how many bytes have gone through the socket in UDP packets, without their headers. Only Linux counts.
+func (q *QUIC) Traffic() (sent, received int64) {
+	return q.traffic.sent.Load(), q.traffic.received.Load()
+}
 
 // Accept implements Network.
 func (q *QUIC) Accept(ctx context.Context, class Class) (Conn, error) {

@@ -70,15 +70,15 @@ func (q *QUIC) dial(ctx context.Context, class Class, find func(context.Context)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: no room for the connection, or no answer: %w", ErrUnreachable, ctx.Err())
 		}
-		dead := s.conn.Context().Err() != nil
-		if dead && !fresh && !q.isClosed() {
-			q.forget(s)
-			continue
+		var stream *quic.StreamError
+		if q.isClosed() || errors.As(err, &stream) || errors.Is(err, ErrFrame) { // the session is alive
+			return nil, s.explain(err)
 		}
-		if dead && !q.isClosed() { // within a handshake, a refusal comes after the end of the caller's part
-			return nil, q.dialError(s.address(), s.cause, context.Cause(s.conn.Context()))
+		_ = s.conn.CloseWithError(codeClosed, "") // it is over, and has been all along if the peer was restarted
+		q.forget(s)
+		if fresh { // a refusal comes after the caller's part of the handshake
+			return nil, q.dialError(s.address(), s.ended(), err)
 		}
-		return nil, s.explain(err)
 	}
 }
 

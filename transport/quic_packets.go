@@ -41,6 +41,13 @@ func (q *QUIC) WritePacket(to netip.AddrPort, data []byte) error {
 	return nil
 }
 
+// keepPackets makes quic-go keep loose packets from now on: it drops them until somebody has asked for one.
+func (q *QUIC) keepPackets(ctx context.Context) {
+	ended, end := context.WithCancel(ctx)
+	end()
+	_, _, _ = q.transport.ReadNonQUICPacket(ended, nil)
+}
+
 // ReadPacket implements Datagrams. Somebody should be reading always: quic-go keeps 32 packets and drops what comes then.
 func (q *QUIC) ReadPacket(ctx context.Context, buf []byte) (int, netip.AddrPort, error) {
 	room := q.packets.Get().(*[packetRoom]byte)

@@ -13,6 +13,10 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
+// preambleBytes is what the side that opens a connection sends first: the class, and zeros. They make the packet long enough
+// for a node that has been restarted to answer it with a reset; those may not be longer than what they answer.
+const preambleBytes = 64
+
 // session is an authenticated QUIC connection to a node. Connections are its streams: the side that opens one sends its
 // class in the first byte, and the other side answers with the same byte once there is room in its backlog.
 type session struct {
@@ -88,7 +92,7 @@ func readClass(stream *quic.Stream) (Class, error) {
 	if err := stream.SetReadDeadline(time.Now().Add(preambleTimeout)); err != nil {
 		return 0, err
 	}
-	var preamble [1]byte
+	var preamble [preambleBytes]byte
 	if _, err := io.ReadFull(stream, preamble[:]); err != nil {
 		return 0, fmt.Errorf("read class: %w", err)
 	}
@@ -106,10 +110,10 @@ func (s *session) open(ctx context.Context, class Class) (*quicConn, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = stream.SetReadDeadline(time.Unix(1, 0)) })
-	preamble := [1]byte{byte(class)}
+	preamble := [preambleBytes]byte{byte(class)}
 	_, err = stream.Write(preamble[:])
 	if err == nil {
-		_, err = io.ReadFull(stream, preamble[:])
+		_, err = io.ReadFull(stream, preamble[:1])
 	}
 	if !stop() && err == nil {
 		err = os.ErrDeadlineExceeded
@@ -141,9 +145,7 @@ func (s *session) explain(err error) error {
 		idle    *quic.IdleTimeoutError
 		restart *quic.StatelessResetError
 	)
-	s.mu.Lock()
-	cause := s.cause
-	s.mu.Unlock()
+	cause := s.ended()
 	switch {
 	case errors.Is(cause, ErrClosed):
 		return ErrClosed
@@ -167,6 +169,13 @@ func (s *session) explain(err error) error {
 		return fmt.Errorf("%w: it was closed", ErrPeerGone)
 	}
 	return fmt.Errorf("%w: %w", ErrPeerGone, err)
+}
+
+// ended is why this side ended the session, if it did.
+func (s *session) ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
 }
 
 // address is where the peer is now.

@@ -29,12 +29,13 @@ type socket struct {
 	*net.UDPConn
 	raw     syscall.RawConn
 	hurry   *atomic.Int32
+	traffic *traffic
 	attempt func(fd uintptr) bool // s.receive, made once
 
 	buf     []byte
 	oob     []byte
 	n, oobn int
-	from    unix.Sockaddr
+	from    syscall.Sockaddr
 	err     error
 	polling bool
 
@@ -45,7 +46,7 @@ type socket struct {
 }
 
 // newSocket wraps a UDP socket. Where the kernel has no UDP_GRO it reads packet by packet.
-func newSocket(conn *net.UDPConn, hurry *atomic.Int32) (net.PacketConn, error) {
+func newSocket(conn *net.UDPConn, hurry *atomic.Int32, traffic *traffic) (net.PacketConn, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func newSocket(conn *net.UDPConn, hurry *atomic.Int32) (net.PacketConn, error) {
 		return nil, err
 	}
 	s := &socket{
-		UDPConn: conn, raw: raw, hurry: hurry,
+		UDPConn: conn, raw: raw, hurry: hurry, traffic: traffic,
 		buf: make([]byte, socketBytes), oob: make([]byte, 256), senders: map[netip.AddrPort]*net.UDPAddr{},
 	}
 	s.attempt = s.receive
@@ -84,6 +85,12 @@ func (s *socket) ReadBatch(messages []ipv4.Message, _ int) (int, error) {
 	return n, nil
 }
 
+// WriteMsgUDP counts what is sent.
+func (s *socket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	s.traffic.sent.Add(int64(len(b)))
+	return s.UDPConn.WriteMsgUDP(b, oob, to)
+}
+
 // readTrain waits for packets, asleep or polling.
 func (s *socket) readTrain() error {
 	if s.hurry.Load() == 0 {
@@ -107,13 +114,14 @@ func (s *socket) read(poll bool) error {
 	if err := s.raw.Read(s.attempt); err != nil {
 		return err
 	}
-	if s.err == unix.EAGAIN {
+	if s.err == syscall.EAGAIN {
 		return nil
 	}
 	if s.err != nil {
 		return &net.OpError{Op: "read", Net: "udp", Err: s.err}
 	}
 	s.rest, s.segment = s.buf[:s.n], s.n
+	s.traffic.received.Add(int64(s.n))
 	s.sender = s.senderOf(s.from)
 	s.oobn = min(s.oobn, len(s.oob))
 	for data := s.oob[:s.oobn]; len(data) > 0; {
@@ -131,23 +139,23 @@ func (s *socket) read(poll bool) error {
 	return nil
 }
 
-// receive is one system call. It reports whether the caller is done, or wants to sleep until something comes.
+// receive is one system call, the one of package syscall: x/sys would make a second one to decode the sender. It reports whether the caller is done, or wants to sleep until something comes.
 func (s *socket) receive(fd uintptr) bool {
 	for {
-		s.n, s.oobn, _, s.from, s.err = unix.Recvmsg(int(fd), s.buf, s.oob, unix.MSG_DONTWAIT)
-		if s.err != unix.EINTR {
-			return s.polling || s.err != unix.EAGAIN
+		s.n, s.oobn, _, s.from, s.err = syscall.Recvmsg(int(fd), s.buf, s.oob, syscall.MSG_DONTWAIT)
+		if s.err != syscall.EINTR {
+			return s.polling || s.err != syscall.EAGAIN
 		}
 	}
 }
 
 // senderOf makes an address once for each sender.
-func (s *socket) senderOf(from unix.Sockaddr) *net.UDPAddr {
+func (s *socket) senderOf(from syscall.Sockaddr) *net.UDPAddr {
 	var key netip.AddrPort
 	switch from := from.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		key = netip.AddrPortFrom(netip.AddrFrom4(from.Addr), uint16(from.Port))
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		address := netip.AddrFrom16(from.Addr)
 		if from.ZoneId != 0 {
 			address = address.WithZone(strconv.FormatUint(uint64(from.ZoneId), 10))

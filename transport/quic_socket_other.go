@@ -7,5 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// newSocket leaves reading to quic-go: only Linux joins packets into trains.
-func newSocket(conn *net.UDPConn, _ *atomic.Int32) (net.PacketConn, error) { return conn, nil }
+// newSocket leaves everything to quic-go: only Linux joins packets into trains.
+func newSocket(conn *net.UDPConn, _ *atomic.Int32, _ *traffic) (net.PacketConn, error) {
+	return conn, nil
+}

@@ -34,7 +34,7 @@ together, time to the first token, memory, and the share of this machine's measu
 	cmd.Flags().IntVar(&options.Rounds, "rounds", 2, "rounds of each; the best counts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a profile of the measured runs to this file, for go tool pprof")
-	cmd.AddCommand(newBenchKernels())
+	cmd.AddCommand(newBenchKernels(), newBenchLink())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := settings.load()
 		if err != nil {

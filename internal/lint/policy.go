@@ -5,7 +5,7 @@ import "regexp"
 // importTable is the house, floor by floor: what stands below never knows what stands above. A child may import its parent
 // without being allowed here. ARCHITECTURE.md explains the floors.
 const importTable = `
-7 cmd/polynode         node configs kernels kernels/kernelbench tokenizer # what a verb shows without a node
+7 cmd/polynode         node configs kernels kernels/kernelbench tokenizer internal/relay transport/linkbench # what a verb shows without a node
 
 6 node                 *
 
@@ -27,9 +27,10 @@ const importTable = `
 2 model/store          kernels shard
 2 model/synth          kernels
 2 transport/collective kernels shard
+2 transport/linkbench  internal/relay
 2 cluster/trust        shard
 
-1 transport
+1 transport            internal/relay # in tests
 1 shard
 1 shard/planner
 1 kernels/kernelbench  kernels/pool
@@ -39,6 +40,7 @@ const importTable = `
 0 kernels/internal/avx512
 0 kernels/internal/neon
 0 kernels/pool
+0 internal/relay
 0 tokenizer
 0 configs
 
@@ -55,6 +57,7 @@ var homes = Homes{
 	"github.com/hashicorp/memberlist":     {"cluster"},
 	"github.com/hashicorp/go-hclog":       {"cluster"},
 	"github.com/quic-go/quic-go":          {"transport"},
+	"golang.org/x/net":                    {"transport"}, // the type in which quic-go takes packets
 	"github.com/klauspost/cpuid/v2":       {"kernels"},
 	"github.com/prometheus/client_golang": {"api", "node"},
 	"github.com/schollz/progressbar/v3":   {"cmd/polynode"},
@@ -63,9 +66,8 @@ var homes = Homes{
 	"go.etcd.io/bbolt":                    {"cluster"},
 	"go.yaml.in/yaml/v3":                  {"configs"},
 	"github.com/shirou/gopsutil/v4":       {"node"},
-	"golang.org/x/net":                    {"transport"},
 	"golang.org/x/sync":                   {"model/store", "node", "transport/collective"},
-	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store", "transport", "test/machines"},
+	"golang.org/x/sys":                    {"kernels", "kernels/pool", "model/checkpoint", "model/store", "transport", "internal/relay", "test/machines"},
 	"golang.org/x/term":                   {"cmd/polynode"},
 	"golang.org/x/time":                   {"model/fetch"},
 	"google.golang.org/protobuf":          {"tokenizer"},

@@ -7,7 +7,7 @@ import (
 
 // Limits of the improvement of a layout.
 const (
-	startsMax     = 3  // layouts that are improved
+	startsMax     = 6  // layouts that are improved
 	sweepsMax     = 40 // rounds of changes to each
 	newcomersMax  = 8  // idle machines that are tried in each round
 	idleTriesMax  = 64 // idle machines of which it is found out what they would cost
@@ -92,7 +92,7 @@ func (s *search) changes(groups [][]int, visit func([][]int) bool) {
 				return
 			}
 		}
-		if !s.regroup(groups, a, visit) {
+		if !s.trade(groups, a, visit) || !s.regroup(groups, a, visit) {
 			return
 		}
 	}
@@ -101,6 +101,35 @@ func (s *search) changes(groups [][]int, visit func([][]int) bool) {
 			return
 		}
 	}
+}
+
+// tradesMax is the most machines of a layout between whose groups single ones are exchanged.
+const tradesMax = 32
+
+// trade tries to exchange a machine of a stage for one of a later stage.
+func (s *search) trade(groups [][]int, a int, visit func([][]int) bool) bool {
+	total := 0
+	for _, g := range groups {
+		total += len(g)
+	}
+	if total > tradesMax {
+		return true
+	}
+	for b := a + 1; b < len(groups); b++ {
+		for i, x := range groups[a] {
+			for j, y := range groups[b] {
+				if s.kinds[x] == s.kinds[y] {
+					continue
+				}
+				traded := clone(groups)
+				traded[a][i], traded[b][j] = y, x
+				if !visit(traded) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // regroup tries to split a stage, to join it with the next one, and to make it the last.

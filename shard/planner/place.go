@@ -67,6 +67,9 @@ func (f *facts) assemble(l layout, divide func(stage int) (heads, inner, vocab [
 	return plan
 }
 
+// placeMax bounds the search for the places of newcomers in a group.
+const placeMax = 20_000
+
 // place divides [0, n) among ranks that get so many each. of says what a holding has of this dimension; nil is the rows of the head.
 func (f *facts) place(ranks []rank, layers shard.Slice, n, size int, countOf func(rank) int, of func(*Holding) shard.Slice) []shard.Slice {
 	p := &placing{n: n, size: size, counts: make([]int, len(ranks)), miss: make([]func(shard.Slice) int, len(ranks))}
@@ -96,6 +99,10 @@ func (f *facts) place(ranks []rank, layers shard.Slice, n, size int, countOf fun
 	}
 	row := fixed
 	for _, i := range loose {
+		if len(loose)*len(ranks)*len(ranks) > placeMax {
+			row = append(row, i)
+			continue
+		}
 		row = p.insert(row, i)
 	}
 	return p.slices(row)

@@ -8,14 +8,15 @@ import (
 )
 
 // repairs are plans for the machines that change a broken plan as little as they can, best first: the ranks that are gone are
-// replaced by idle machines, or the others of their stage share what they had; failing that layers move between the stages.
+// replaced by idle machines, or the others of their stage share what they had; where that is not possible, or there are few machines,
+// layers also move between the stages.
 // What they look like depends on the plan and the machines only, not on what lies on disks.
 func (f *facts) repairs(plan *shard.Plan) []choice {
 	at := make(map[shard.NodeID]int, len(f.machines)) // only looked up
 	for i, m := range f.machines {
 		at[m.id] = i
 	}
-	b := broken{facts: f, idle: make([]bool, len(f.machines))}
+	b := broken{facts: f.holdingShares(plan), idle: make([]bool, len(f.machines))}
 	for i := range b.idle {
 		b.idle[i] = true
 	}
@@ -40,7 +41,9 @@ func (f *facts) repairs(plan *shard.Plan) []choice {
 	}
 	b.replace()
 	b.shrink()
-	b.rearrange()
+	if len(b.found) == 0 || len(at) <= rearrangeMax {
+		b.rearrange()
+	}
 	slices.SortStableFunc(b.found, func(x, y choice) int {
 		switch {
 		case better(&x.price, &y.price):
@@ -51,6 +54,25 @@ func (f *facts) repairs(plan *shard.Plan) []choice {
 		return 0
 	})
 	return b.found
+}
+
+// rearrangeMax is the most machines among which a broken plan may be arranged anew though a smaller change would do. It is
+// faster afterwards, and takes more room on disks before.
+const rearrangeMax = 32
+
+// holdingShares are the same facts, as if there were nothing on the disks but the shares of a plan.
+func (f *facts) holdingShares(plan *shard.Plan) *facts {
+	out, problem := *f, *f.problem
+	problem.Nodes = slices.Clone(problem.Nodes)
+	for i := range problem.Nodes {
+		n := &problem.Nodes[i]
+		n.Holds = nil
+		if s, r, ok := plan.Find(n.ID); ok {
+			n.Holds = []Holding{HoldingOf(plan, s, r)}
+		}
+	}
+	out.problem = &problem
+	return &out
 }
 
 // gone stands for a machine that is no longer there.

@@ -28,7 +28,7 @@ type best struct {
 const (
 	exactMax  = 20_000    // layouts up to which all are priced
 	poolMax   = 48        // candidates that are kept for the choice between near-equal ones
-	searchMax = 4_000_000 // links and shares that a search among many machines may look at
+	searchMax = 6_000_000 // links and shares that a search among many machines may look at
 )
 
 // newSearch finds the best layouts of the machines.
