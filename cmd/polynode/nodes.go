@@ -30,7 +30,7 @@ func newNodes() *cobra.Command {
 		return flags.show(out, list.Nodes, func() error {
 			err := printNodes(out, list.Nodes)
 			if list.Trouble != "" {
-				fmt.Fprintf(out, "\nthere is no plan that suits these nodes: %s\n", list.Trouble)
+				fmt.Fprintf(out, "\nthere is no plan that suits these nodes: %s\n", named(list.Nodes, list.Trouble))
 			}
 			return err
 		})
@@ -113,7 +113,7 @@ func (f *clusterFlags) drain(ctx context.Context, name string, wait bool) (node.
 			well = time.Now()
 		} else if time.Since(well) > troubleGrace {
 			return drained, fmt.Errorf("%w: the cluster has no plan without %s: %s; it keeps its place until there is one, or `polynode undrain %s` takes this back",
-				errDrain, name, list.Trouble, name)
+				errDrain, name, named(list.Nodes, list.Trouble), name)
 		}
 	}
 	return drained, nil

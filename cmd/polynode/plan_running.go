@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"polynode/node"
 )
@@ -15,6 +17,9 @@ import (
 func (f *clusterFlags) plan(ctx context.Context, out io.Writer, explain bool) error {
 	var plan node.ClusterPlan
 	if err := f.ask(ctx, http.MethodGet, "/cluster/v1/plan", nil, &plan); err != nil {
+		if errors.Is(err, errNoNode) {
+			return fmt.Errorf("%w, or plan for machines of a file with --what-if", err)
+		}
 		return err
 	}
 	return f.show(out, plan, func() error { return printRunning(out, &plan, explain) })
@@ -32,16 +37,27 @@ func printRunning(out io.Writer, p *node.ClusterPlan, explain bool) error {
 	} else {
 		fmt.Fprintln(out, "measured: nothing yet: no text was generated under this plan")
 	}
+	names := readable(p)
+	say := func(text string) string {
+		for id, name := range names {
+			text = strings.ReplaceAll(text, string(id), string(name))
+		}
+		return text
+	}
 	if p.Trouble != "" {
-		fmt.Fprintf(out, "trouble: it does not suit the nodes that are here: %s\n", p.Trouble)
+		fmt.Fprintf(out, "trouble: it does not suit the nodes that are here: %s\n", say(p.Trouble))
 	}
 	p.Report.Ranks, p.Report.Idle = slices.Clone(p.Report.Ranks), slices.Clone(p.Report.Idle)
-	names := readable(p)
+	p.Report.Reason = say(p.Report.Reason)
+	if p.Spares != nil {
+		p.Spares.Reason = say(p.Spares.Reason)
+	}
 	for i := range p.Report.Ranks {
 		p.Report.Ranks[i].Node = names[p.Report.Ranks[i].Node]
 	}
 	for i := range p.Report.Idle {
-		p.Report.Idle[i].Node = names[p.Report.Idle[i].Node]
+		idle := &p.Report.Idle[i]
+		idle.Node, idle.Reason = names[idle.Node], say(idle.Reason)
 	}
 	if solo := p.Report.Solo; solo != nil {
 		solo.Node = names[solo.Node]

@@ -73,7 +73,7 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 	}
 	fmt.Fprintf(out, "cluster  %s, %s; %s coordinates\n", count(len(c.Nodes), "node"), health, nodeTitle(c.Nodes, c.Coordinator))
 	if s.Model == nil || s.Engine == nil {
-		fmt.Fprintf(out, "model    none is served: %s\n", orElse(c.Trouble, "the cluster is starting"))
+		fmt.Fprintf(out, "model    none is served: %s\n", orElse(named(c.Nodes, c.Trouble), "the cluster is starting"))
 	} else {
 		model := s.Model.ID
 		if c.Model.Synthetic {
@@ -84,7 +84,7 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 			s.Engine.PerSecond, s.Engine.Running, s.Engine.Waiting, 1e3*s.Engine.StepS, percent(int64(s.Engine.Used), int64(s.Engine.Blocks)))
 		fmt.Fprintf(out, "plan     epoch %d, %s\n", c.Epoch, placesText(c.Nodes))
 		if c.Trouble != "" {
-			fmt.Fprintf(out, "trouble  it does not suit the nodes that are here: %s\n", c.Trouble)
+			fmt.Fprintf(out, "trouble  it does not suit the nodes that are here: %s\n", named(c.Nodes, c.Trouble))
 		}
 	}
 	if s.Draining {
@@ -93,7 +93,7 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 	if c.Tolerance != nil {
 		why := "any one node may die, once spare slices are on the disks of the others"
 		if *c.Tolerance == 0 {
-			why = c.ToleranceBy
+			why = named(c.Nodes, c.ToleranceBy)
 		}
 		fmt.Fprintf(out, "faults   tolerance %d: %s\n", *c.Tolerance, why)
 	}
@@ -152,6 +152,16 @@ func holdsText(n node.StatusNode) string {
 
 // shortID is enough of an id to name a node in nearly all clusters.
 func shortID(id string) string { return id[:min(len(id), 8)] }
+
+// named puts the names of nodes in the place of their ids.
+func named(nodes []node.StatusNode, text string) string {
+	for _, n := range nodes {
+		if n.Name != "" {
+			text = strings.ReplaceAll(text, n.ID, n.Name)
+		}
+	}
+	return text
+}
 
 // nodeTitle names the node with an id for people.
 func nodeTitle(nodes []node.StatusNode, id string) string {
