@@ -71,7 +71,8 @@ func TestPlanWhatIfRefuses(t *testing.T) {
 		is   error
 		want string
 	}{
-		{nil, errUsage, "--what-if"},
+		{[]string{"--url", "http://127.0.0.1:1"}, errNoNode, "--what-if"},
+		{[]string{"--quant", "q8"}, errUsage, "--what-if"},
 		{[]string{"--what-if", filepath.Join(dir, "none.yaml")}, os.ErrNotExist, "none.yaml"},
 		{[]string{"--what-if", wrong}, configs.ErrInvalid, "line 3: cores: unknown key"},
 		{[]string{"--what-if", small}, node.ErrNoPlan, "a, which has most, lacks"},
