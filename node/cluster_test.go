@@ -21,7 +21,7 @@ import (
 
 // joined is nodes of one cluster in this process, over real QUIC on loopback.
 type joined struct {
-	t      *testing.T
+	t      testing.TB
 	change func(*configs.Config) // of the next node's settings; may be nil
 	nodes  []*Node
 }
@@ -34,7 +34,7 @@ func loggerOf(name string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("on", name)
 }
 
-func clusterConfig(t *testing.T, name string) configs.Config {
+func clusterConfig(t testing.TB, name string) configs.Config {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
