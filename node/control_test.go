@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"polynode/engine"
+	"polynode/engine/worker"
 )
 
 // control asks a node about its cluster, and returns the status of the answer.
@@ -213,7 +214,7 @@ func TestStopwatch(t *testing.T) {
 			t.Errorf("%+v decodes", step)
 		}
 	}
-	s := &stopwatch{}
+	s := &stopwatch{usage: func() worker.Usage { return worker.Usage{} }}
 	if !decodes(decoding) {
 		t.Error("a step that decodes is not timed")
 	}

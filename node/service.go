@@ -41,7 +41,7 @@ func (n *Node) newService(m *store.Model, name string) (*service, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	line := newLine()
-	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: line, watch: &stopwatch{next: line}, endEngine: func() {}}, nil
+	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: line, watch: &stopwatch{next: line, usage: n.rank.Usage}, endEngine: func() {}}, nil
 }
 
 // open starts the engine under the first plan, and the API.

@@ -6,14 +6,17 @@ import (
 	"time"
 
 	"polynode/engine"
+	"polynode/engine/worker"
 	"polynode/shard"
 )
 
 // stopwatch times the steps of the active plan that only decode: those are what a plan's prediction is about.
 type stopwatch struct {
-	next engine.Executor
+	next  engine.Executor
+	usage func() worker.Usage // of this node's rank, since it was made
 
 	mu       sync.Mutex
+	before   worker.Usage // when the first of them had ended
 	epoch    shard.Epoch
 	measured Measured
 }
@@ -26,6 +29,7 @@ type Measured struct {
 	StepMS    float64 `json:"step_ms"`   // smoothed over about the last 16
 	LastMS    float64 `json:"last_ms"`   // of the last one
 	Sequences float64 `json:"sequences"` // in a step, smoothed likewise
+	Network   float64 `json:"network"`   // part of its steps in which the coordinator's rank waited for others, 0 to 1
 }
 
 // smoothing is how many steps the figures look back on.
@@ -45,7 +49,7 @@ func (s *stopwatch) add(epoch shard.Epoch, ms, sequences float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if epoch != s.epoch {
-		s.epoch, s.measured = epoch, Measured{}
+		s.epoch, s.measured, s.before = epoch, Measured{}, s.usage()
 	}
 	m := &s.measured
 	m.Steps++
@@ -62,7 +66,9 @@ func (s *stopwatch) of(epoch shard.Epoch) Measured {
 	if epoch != s.epoch {
 		return Measured{}
 	}
-	return s.measured
+	measured := s.measured
+	measured.Network = s.usage().Minus(s.before).NetworkShare()
+	return measured
 }
 
 // decodes reports whether a step computes one token of each of some sequences.

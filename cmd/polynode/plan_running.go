@@ -33,7 +33,11 @@ func printRunning(out io.Writer, p *node.ClusterPlan, explain bool) error {
 		if p.Report.Times.StepMS > 0 {
 			fmt.Fprintf(out, " (expected %.1f)", p.Report.Times.StepMS)
 		}
-		fmt.Fprintf(out, " with %.1f sequences at a time; %.1f tokens/s lately\n", p.Measured.Sequences, p.Rate)
+		fmt.Fprintf(out, " with %.1f sequences at a time; %.1f tokens/s lately", p.Measured.Sequences, p.Rate)
+		if p.Measured.Network > 0 {
+			fmt.Fprintf(out, "; the coordinator's rank waits for others %.0f %% of the time", 100*p.Measured.Network)
+		}
+		fmt.Fprintln(out)
 	} else {
 		fmt.Fprintln(out, "measured: nothing yet: no text was generated under this plan")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"polynode/engine"
@@ -39,6 +40,7 @@ type Worker struct {
 	epoch   shard.Epoch
 	links   *collective.Links
 	stage   *model.Stage
+	shown   atomic.Pointer[model.Stage] // stage, for whoever looks while the rank works
 	cache   *model.Cache
 	sampler *sampler
 
@@ -83,6 +85,7 @@ func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 	if w.stage, err = model.NewStage(w.source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
 		return err
 	}
+	w.shown.Store(w.stage)
 	w.epoch = place.Plan.Epoch
 	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
 	return nil
@@ -91,6 +94,7 @@ func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 // Close frees the rank's cache and ends its links.
 func (w *Worker) Close() error {
 	links := w.links
+	w.shown.Store(nil)
 	w.stage, w.cache, w.links = nil, nil, nil
 	if links == nil {
 		return nil
@@ -98,12 +102,13 @@ func (w *Worker) Close() error {
 	return links.Close()
 }
 
-// Clamps counts the leaves of matrix products whose contribution was clamped; see model.Stage.
+// Clamps counts the leaves of matrix products whose contribution was clamped; see model.Stage. It may be called from any goroutine.
 func (w *Worker) Clamps() int64 {
-	if w.stage == nil {
+	stage := w.shown.Load()
+	if stage == nil {
 		return 0
 	}
-	return w.stage.Clamps()
+	return stage.Clamps()
 }
 
 // Run computes one step. See pipeline.Rank. A step that fails ends the links, so that no other rank waits for this one.
