@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrState reports a state folder that cannot be used.
@@ -37,7 +38,7 @@ var (
 // openLogStore opens or makes the file. A process that uses it already makes it fail with ErrState.
 func openLogStore(path string) (*logStore, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: %s is in use by another polynode; stop that one, or choose another folder with --data", ErrState, path)
 	}
 	if err != nil {

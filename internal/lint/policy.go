@@ -49,6 +49,7 @@ const importTable = `
 8 internal/npy
 8 internal/refmath     model
 9 internal/memsource   internal/refmath kernels model shard
+9 test/machines        configs node shard shard/planner
 `
 
 // homes gives each third-party module its one package, and keeps some of the standard library where it belongs.
