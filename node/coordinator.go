@@ -19,10 +19,11 @@ import (
 // Times of the coordinator.
 const (
 	replanPause  = time.Second            // at most between two looks at everything
-	retryPause   = 200 * time.Millisecond // after a plan that could not be taken into use
-	assignWait   = 30 * time.Second       // for the ranks of a plan to meet
-	prepareWait  = time.Hour              // for slices to be fetched
-	farPlanDelay = 50 * time.Millisecond  // so that changes that come together make one plan
+	retryPause   = 200 * time.Millisecond // after a plan that could not be taken into use; twice as long after each further one
+	retryMax     = 5 * time.Second
+	assignWait   = 30 * time.Second      // for the ranks of a plan to meet
+	prepareWait  = time.Hour             // for slices to be fetched
+	farPlanDelay = 50 * time.Millisecond // so that changes that come together make one plan
 )
 
 // coordinate does the coordinator's duties while this node has them: it keeps a plan active that suits the nodes that are here, and serves
@@ -32,6 +33,7 @@ func (n *Node) coordinate(ctx context.Context) {
 	tending.Go(func() { n.tend(ctx) })
 	defer tending.Wait()
 	c := &coordinator{node: n}
+	c.seen = c.changed()
 	err := c.choose(ctx)
 	if err == nil {
 		err = c.step(ctx) // the first plan: who started this node wants to know what is wrong with it
@@ -41,6 +43,7 @@ func (n *Node) coordinate(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.complain(err)
 		c.wait(ctx, err != nil)
+		c.seen = c.changed()
 		if ctx.Err() == nil {
 			if c.service == nil {
 				err = c.choose(ctx)
@@ -68,18 +71,21 @@ type coordinator struct {
 	node      *Node
 	service   *service
 	serving   bool
-	complaint string // that was logged last
-	broken    bool   // a step failed: the plan has to be taken into use anew, or another one
+	complaint string          // that was logged last
+	broken    bool            // a step failed: the plan has to be taken into use anew, or another one
+	failures  int             // in a row
+	seen      <-chan struct{} // closed when others are here than before the last look
+	settled   settled
 }
 
 // wait returns when there may be something to do.
 func (c *coordinator) wait(ctx context.Context, failed bool) {
 	n := c.node
-	pause := replanPause
-	if failed {
-		pause = retryPause
+	c.failures++
+	if !failed {
+		c.failures = 0
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(retryAfter(c.failures))
 	defer timer.Stop()
 	var lost <-chan error
 	if c.service != nil {
@@ -89,7 +95,8 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 	case err := <-lost:
 		n.log.Warn("a step failed", "cause", err)
 		c.broken = true
-	case <-c.changed():
+	case <-c.seen:
+		c.failures = 0 // what was wrong may be so no more
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -134,7 +141,7 @@ func (c *coordinator) choose(ctx context.Context) error {
 // step makes the plan that suits the nodes that are here now, and takes it into use if it is not in use already.
 func (c *coordinator) step(ctx context.Context) error {
 	s := c.service
-	workers := c.node.workers()
+	workers := c.settled.look(time.Now(), c.node.workers())
 	if s.plan != nil && !c.broken && c.node.suits(s.plan, workers) {
 		return nil
 	}
@@ -158,6 +165,8 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 	if err != nil {
 		return err
 	}
+	ctx, stop := n.whileHere(ctx, plan)
+	defer stop()
 	epoch, err := n.cluster.Activate(ctx, plan, func(ctx context.Context, plan *shard.Plan) error { return n.prepareAll(ctx, plan) })
 	if err != nil {
 		return err
@@ -182,7 +191,7 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 	if c.serving {
 		return nil
 	}
-	if err := s.open(ctx, epoch); err != nil {
+	if err := s.open(ctx, epoch); err != nil { // its engine outlives ctx
 		return err
 	}
 	c.serving = true
