@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -128,7 +129,7 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		// Whoever waits for a peer notices nothing else. The step may have ended before this runs, and the rank been given back.
 		links := w.links
 		defer context.AfterFunc(ctx, func() { _ = links.Close() })()
-		if network, ok := w.options.Network.(transport.Hurrier); ok {
+		if network, ok := w.options.Network.(transport.Hurrier); ok && w.mayPoll() {
 			network.Hurry()
 			defer network.Relax()
 		}
@@ -140,6 +141,10 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	}
 	return nil
 }
+
+// mayPoll reports whether a thread may poll the network while others compute: where it takes a core that computing threads or the rest of
+// the machine wants, everybody waits longer than a sleeping one takes to wake up.
+func (w *Worker) mayPoll() bool { return runtime.NumCPU() > w.options.Pool.Workers()+1 }
 
 // alone reports whether the rank is the only one of its plan.
 func (w *Worker) alone() bool { return w.links == nil || w.links.Peers() == 0 }
