@@ -67,7 +67,7 @@ func says(t *testing.T, url, want string, args ...string) {
 // A person forms a cluster of two, looks at it from both sides, drains and leaves.
 func TestAClusterByItsVerbs(t *testing.T) {
 	first := startVerb(t, with("up", "--name", "one", "--data", t.TempDir())...)
-	if text := first.out.String(); !strings.Contains(text, "--listen :7946") {
+	if text := first.greeting(t); !strings.Contains(text, "--listen :7946") {
 		t.Errorf("a node on loopback greets with\n%s", text)
 	}
 	refused(t, "only node of its cluster", "leave", "--url", first.url)
@@ -76,7 +76,7 @@ func TestAClusterByItsVerbs(t *testing.T) {
 	token := newTokenOf(t, first.url)
 	data := t.TempDir()
 	second := startVerb(t, with("join", token.Address, "--token", token.Text, "--name", "two", "--data", data)...)
-	if text := second.out.String(); !strings.Contains(text, "joined the cluster of one") || !strings.Contains(text, "one of 2 nodes") {
+	if text := second.greeting(t); !strings.Contains(text, "joined the cluster of one") || !strings.Contains(text, "one of 2 nodes") {
 		t.Errorf("a node that joined greets with\n%s", text)
 	}
 	for _, url := range []string{first.url, second.url} {
@@ -153,6 +153,22 @@ func TestBadJoins(t *testing.T) {
 		{"what-if flags", "--what-if", []string{"plan", "--quant", "q8", "--url", first.url}},
 	} {
 		t.Run(c.name, func(t *testing.T) { refused(t, c.want, c.args...) })
+	}
+}
+
+// greeting waits for all of what a node says when it is up.
+func (r *running) greeting(t *testing.T) string {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		if text := r.out.String(); strings.Contains(text, "Ctrl-C") {
+			return text
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-deadline:
+			t.Fatalf("no whole greeting:\n%s", r.out.String())
+		}
 	}
 }
 
