@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"polynode/shard"
@@ -18,7 +19,7 @@ func (s *search) choose() (choice, bool) {
 	if len(s.pool) == 0 {
 		return choice{}, false
 	}
-	near := s.pool[0].price.score * (1 + min(nearEqual, s.problem.Gain))
+	near := math.Inf(1)
 	holds := s.problem.holdsOf()
 	var choices []choice
 	for _, b := range s.pool {
@@ -27,12 +28,28 @@ func (s *search) choose() (choice, bool) {
 		}
 		b = s.exchange(b)
 		c := choice{search: s, best: b, plan: s.plan(b.layout)}
+		if !s.holds(&c) {
+			continue
+		}
+		near = min(near, b.price.score*(1+min(nearEqual, s.problem.Gain)))
 		c.move = s.problem.moveBytes(c.plan, holds)
 		choices = append(choices, c)
+	}
+	if len(choices) == 0 {
+		return choice{}, false
 	}
 	return slices.MinFunc(choices, func(a, b choice) int {
 		return cmp.Or(cmp.Compare(a.move, b.move), cmp.Compare(a.nodes(), b.nodes()), cmp.Compare(a.price.score, b.price.score))
 	}), true
+}
+
+// holds checks a choice anew from its plan alone: it costs what the search says, and fits. A layout in the pool can say otherwise in rare cases.
+func (s *search) holds(c *choice) bool {
+	times, ranks, err := Predict(*s.problem, c.plan)
+	if err != nil || times.Score != s.prediction(&c.price).Score {
+		return false
+	}
+	return !slices.ContainsFunc(ranks, func(r RankReport) bool { return r.Memory.Need() > r.Memory.Available })
 }
 
 // nodes is how many take part.
