@@ -217,7 +217,14 @@ func TestAClusterComesBackFromDisk(t *testing.T) {
 	for _, id := range []shard.NodeID{"a", "b", "c"} {
 		first.up(id, dirs[id])
 	}
-	first.eventually("three voters", func() bool { return len(first.voters()) == 3 })
+	first.eventually("three voters, as all know", func() bool {
+		for _, p := range first.peers {
+			if voters, err := p.cluster.Voters(); err != nil || len(voters) != 3 {
+				return false
+			}
+		}
+		return true
+	})
 	if _, err := first.leader().Propose(t.Context(), PutModel(Model{Digest: "digest", Name: "model", Shape: testShape})); err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%+v", report)
 	}
 	for _, r := range rows {
-		if r.Error != "" || !(r.P50 > 0) || r.P99 < r.P50 || r.TokenBytes < 2*5*3000 {
+		if r.Error != "" || !(r.P50 > 0) || r.P99 < r.P50 || r.TokenBytes < 2*5*3000*3/4 { // what is under way at the end is not counted
 			t.Errorf("%+v", r)
 		}
 		if line := r.String(); !strings.HasPrefix(line, r.Path) || !strings.Contains(line, r.Carrier) {
