@@ -117,7 +117,7 @@ func (c *coordinator) choose(ctx context.Context) error {
 	var m *store.Model
 	var name string
 	var err error
-	if plan := state.Plan; plan != nil {
+	if plan := state.Plan; plan != nil && !n.decides(state) {
 		m, err = n.description(ctx, plan.Model)
 		name = state.Models[plan.Model].Name
 	} else {
@@ -136,6 +136,12 @@ func (c *coordinator) choose(ctx context.Context) error {
 	}
 	c.service, err = n.newService(m, name)
 	return err
+}
+
+// decides reports whether the settings of this node say what is served, though a plan says something: a model was named, and the node is alone.
+// Among several it would be a matter of who happens to coordinate.
+func (n *Node) decides(state *cluster.State) bool {
+	return n.config.Model != "" && len(state.Nodes) == 1
 }
 
 // step makes the plan that suits the nodes that are here now, and takes it into use if it is not in use already.

@@ -58,19 +58,21 @@ func (l *line) Execute(ctx context.Context, step *engine.Step, out *engine.Outpu
 func (l *line) run(ctx context.Context, step *engine.Step, out *engine.Output) (far bool, err error) {
 	l.running.Lock()
 	defer l.running.Unlock()
+	l.mu.Lock()
+	p, epoch := l.pipeline, l.epoch
+	l.mu.Unlock()
+	if p == nil || epoch > step.Epoch {
+		return false, errNoLine
+	}
+	if p.Ranks() == 1 {
+		return false, p.Execute(ctx, step, out) // nobody to wait for, and nothing allocated
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.mu.Lock()
-	p, epoch := l.pipeline, l.epoch
-	far = p != nil && p.Ranks() > 1
-	if far {
-		l.stopStep = cancel
-	}
+	l.stopStep = cancel
 	l.mu.Unlock()
-	if p == nil || epoch > step.Epoch {
-		return far, errNoLine
-	}
-	return far, p.Execute(ctx, step, out)
+	return true, p.Execute(ctx, step, out)
 }
 
 // report tells the coordinator of a step that failed, unless its plan was replaced since: that is mended already, and would be mended again.

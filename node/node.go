@@ -152,7 +152,7 @@ func (n *Node) serving() *service {
 // openModels opens the model that the settings name where this node is the first to want one, so that a mistake is known at once.
 func (n *Node) openModels(context.Context) error {
 	n.later(func(context.Context) error { return n.models.close() })
-	if n.config.Listen != "" && member.Exists(n.stateDir()) {
+	if n.config.Listen != "" && n.config.Model == "" && member.Exists(n.stateDir()) {
 		return nil // the cluster says what is served
 	}
 	_, name, err := n.models.wanted()
