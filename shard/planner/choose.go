@@ -26,12 +26,12 @@ func (s *search) choose() (choice, bool) {
 		if b.price.score > near {
 			break
 		}
-		b = s.exchange(b)
-		c := choice{search: s, best: b, plan: s.plan(b.layout)}
-		if !s.holds(&c) {
+		c := choice{search: s, best: s.exchange(b)}
+		c.plan = s.plan(c.layout)
+		if !s.settle(&c) {
 			continue
 		}
-		near = min(near, b.price.score*(1+min(nearEqual, s.problem.Gain)))
+		near = min(near, c.price.score*(1+min(nearEqual, s.problem.Gain)))
 		c.move = s.problem.moveBytes(c.plan, holds)
 		choices = append(choices, c)
 	}
@@ -43,13 +43,15 @@ func (s *search) choose() (choice, bool) {
 	}), true
 }
 
-// holds checks a choice anew from its plan alone: it costs what the search says, and fits. A layout in the pool can say otherwise in rare cases.
-func (s *search) holds(c *choice) bool {
-	times, ranks, err := Predict(*s.problem, c.plan)
-	if err != nil || times.Score != s.prediction(&c.price).Score {
+// settle takes a choice's shares and price from its plan. The plan lays shares out by what lies on disks, and so the ragged end of a matrix
+// may be another rank's than the search thought. It reports whether the plan fits, as it has to: every rank has room for whole pieces.
+func (f *facts) settle(c *choice) bool {
+	l, reason := f.layoutOf(c.plan)
+	if reason != "" {
 		return false
 	}
-	return !slices.ContainsFunc(ranks, func(r RankReport) bool { return r.Memory.Need() > r.Memory.Available })
+	c.layout, c.price = l, f.priceOf(l)
+	return true
 }
 
 // nodes is how many take part.

@@ -34,14 +34,8 @@ func Predict(p Problem, plan *shard.Plan) (Prediction, []RankReport, error) {
 
 // describe fills in what the report says of the chosen plan.
 func (f *facts) describe(report *Report, c choice) {
-	// A machine with the ragged end of a matrix has a little less than the search thought.
-	l, reason := f.layoutOf(c.plan)
-	if reason != "" {
-		l = c.layout
-	}
-	price := f.priceOf(l)
-	report.Times = f.prediction(&price)
-	report.Ranks = f.ranks(c.plan, l, &price)
+	report.Times = f.prediction(&c.price)
+	report.Ranks = f.ranks(c.plan, c.layout, &c.price)
 	report.MoveBytes = c.move
 }
 

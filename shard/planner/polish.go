@@ -78,7 +78,7 @@ func (p *polisher) move(s, a, b int, there, back piece) bool {
 	l[s].ranks[b].add(there, 1)
 	l[s].ranks[b].add(back, -1)
 	for _, r := range []rank{l[s].ranks[a], l[s].ranks[b]} {
-		if p.sizes.need(l[s].layers, r, s == 0) > p.machines[r.machine].memory || r.heads+r.inner+r.vocab == 0 {
+		if p.sizes.need(l[s].layers, p.wholePieces(r), s == 0) > p.machines[r.machine].memory || r.heads+r.inner+r.vocab == 0 {
 			return false
 		}
 	}
@@ -88,6 +88,12 @@ func (p *polisher) move(s, a, b int, there, back piece) bool {
 	}
 	p.now = candidate{l, price}
 	return true
+}
+
+// wholePieces is a share with the ragged ends of the matrices filled up: in a plan they may be another rank's.
+func (f *facts) wholePieces(r rank) rank {
+	up := func(n, unit int) int { return (n + unit - 1) / unit * unit }
+	return rank{r.machine, up(r.heads, f.headUnit), up(r.inner, f.inUnit), up(r.vocab, f.voUnit)}
 }
 
 // has reports whether a rank can give a piece. What is ragged stays where it is.

@@ -100,7 +100,7 @@ type Costs struct {
 	KVReadShare    float64 // of ReadGBs that attention reaches
 	MultiplyShare  float64 // of MultiplyGOPs that products of many rows reach
 	AttentionShare float64 // of MultiplyGOPs that attention reaches
-	SumBytes       float64 // on the wire for each value of an all-reduce
+	SumBytes       float64 // on the wire for each value of an all-reduce, packed: transport/collective
 	RowBytes       float64 // on the wire for each row of an all-gather of candidates
 	MessageS       float64 // seconds that a message costs its sender and its receiver, whatever its size
 	ByteS          float64 // seconds that a byte of it costs them
@@ -112,7 +112,7 @@ type Costs struct {
 func DefaultCosts() Costs {
 	return Costs{
 		ReadShare: 0.9, KVReadShare: 0.65, MultiplyShare: 1, AttentionShare: 0.15,
-		SumBytes: 3, RowBytes: 256, MessageS: 30e-6, ByteS: 4.2e-9,
+		SumBytes: 2.3, RowBytes: 256, MessageS: 30e-6, ByteS: 4.2e-9,
 		LayerS: 20e-6, StepS: 0.5e-3,
 	}
 }

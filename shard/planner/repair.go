@@ -182,5 +182,8 @@ func (b *broken) keep(c candidate, plan *shard.Plan, machines [][]int) {
 	if !(c.price.score < math.Inf(1)) || plan.Validate(b.problem.Model.Shape) != nil {
 		return
 	}
-	b.found = append(b.found, choice{best: best{c, machines}, plan: plan})
+	found := choice{best: best{c, machines}, plan: plan}
+	if b.settle(&found) {
+		b.found = append(b.found, found)
+	}
 }
