@@ -55,7 +55,7 @@ func (j *joined) up(name string, plan plannerFunc) *Node {
 		j.change(&config)
 	}
 	if len(j.nodes) > 0 {
-		token, err := j.coordinator().NewToken(t.Context(), false, time.Hour, 1)
+		token, err := j.await("coordinates", func(n *Node) bool { return n.Info().Coordinates }).NewToken(t.Context(), false, time.Hour, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,17 +83,23 @@ func (j *joined) stop(n *Node) {
 // coordinator waits for the node that serves.
 func (j *joined) coordinator() *Node {
 	j.t.Helper()
+	return j.await("serves", func(n *Node) bool { return n.serving() != nil })
+}
+
+// await waits for a node that is or does something.
+func (j *joined) await(what string, is func(*Node) bool) *Node {
+	j.t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
 		for _, n := range j.nodes {
-			if n.serving() != nil {
+			if is(n) {
 				return n
 			}
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
-			j.t.Fatal("no node serves")
+			j.t.Fatalf("no node %s", what)
 		}
 	}
 }

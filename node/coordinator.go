@@ -14,6 +14,7 @@ import (
 	"polynode/model"
 	"polynode/model/store"
 	"polynode/shard"
+	"polynode/shard/planner"
 )
 
 // Times of the coordinator.
@@ -38,6 +39,10 @@ func (n *Node) coordinate(ctx context.Context) {
 	if err == nil {
 		err = c.step(ctx) // the first plan: who started this node wants to know what is wrong with it
 	}
+	c.complain(err)
+	if n.mayGrow(err) {
+		n.established(nil)
+	}
 	n.established(err)
 	defer c.end()
 	for ctx.Err() == nil {
@@ -53,6 +58,12 @@ func (n *Node) coordinate(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// mayGrow reports whether others that join can mend what keeps this node from serving: a model that is too large for it is what clusters
+// are for.
+func (n *Node) mayGrow(err error) bool {
+	return n.member != nil && (errors.Is(err, ErrMemory) || errors.Is(err, planner.ErrNoPlan))
 }
 
 // complain says once why there is no plan to serve with.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type front struct {
 	log     *slog.Logger
 	leader  func() (shard.NodeID, bool)
 	self    shard.NodeID
+	trouble func() string // why this node has no plan to serve with, if it coordinates; may be nil
 	forward http.Handler  // to the coordinator; nil on a node that nobody can join
 	closing chan struct{} // closed when this node stops: nothing is worth waiting for
 	close   func()        // closes it; more than once, if need be
@@ -31,8 +33,8 @@ type front struct {
 	service *service
 }
 
-func newFront(log *slog.Logger, leader func() (shard.NodeID, bool), self shard.NodeID) *front {
-	f := &front{log: log, leader: leader, self: self, closing: make(chan struct{})}
+func newFront(log *slog.Logger, leader func() (shard.NodeID, bool), self shard.NodeID, trouble func() string) *front {
+	f := &front{log: log, leader: leader, self: self, trouble: trouble, closing: make(chan struct{})}
 	f.close = sync.OnceFunc(func() { close(f.closing) })
 	return f
 }
@@ -92,16 +94,16 @@ func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Hand
 			}
 		}
 		if r.Method != http.MethodPost || f.forward == nil {
-			unavailable(w)
+			f.unavailable(w)
 			return
 		}
 		select {
 		case <-time.After(holdPause):
 		case <-patience.C:
-			unavailable(w)
+			f.unavailable(w)
 			return
 		case <-f.closing:
-			unavailable(w)
+			f.unavailable(w)
 			return
 		case <-r.Context().Done():
 			return
@@ -127,11 +129,38 @@ func try(forward http.Handler, w http.ResponseWriter, r *http.Request) bool {
 	return !a.missed
 }
 
-func unavailable(w http.ResponseWriter) {
+// unavailable answers that nobody serves, and why not if that is known.
+func (f *front) unavailable(w http.ResponseWriter) {
+	leader, _ := f.leader()
+	if leader != f.self || f.trouble == nil || f.trouble() == "" {
+		unavailable(w, noCoordinator)
+		return
+	}
+	var body apiError
+	body.Error.Message = "The cluster has no plan to serve with yet: " + f.trouble() + "."
+	body.Error.Type, body.Error.Code = "server_error", "no_plan"
+	text, err := json.Marshal(body)
+	if err != nil {
+		text = []byte(noCoordinator)
+	}
+	unavailable(w, string(text))
+}
+
+// apiError is an error as OpenAI's clients know it.
+type apiError struct {
+	Error struct {
+		Message string  `json:"message"`
+		Type    string  `json:"type"`
+		Param   *string `json:"param"`
+		Code    string  `json:"code"`
+	} `json:"error"`
+}
+
+func unavailable(w http.ResponseWriter, body string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Retry-After", "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = w.Write([]byte(noCoordinator))
+	_, _ = w.Write([]byte(body))
 }
 
 // newForward makes the way to the coordinator's API.
@@ -159,7 +188,7 @@ func newForward(calls *http.Client, leader func() (shard.NodeID, bool), log *slo
 			if !errors.Is(err, context.Canceled) {
 				log.Warn("forward a request to the coordinator", "cause", err)
 			}
-			unavailable(w)
+			unavailable(w, noCoordinator)
 		},
 	}
 }

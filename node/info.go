@@ -45,6 +45,7 @@ type Info struct {
 	Address     string // for other nodes; empty for a node that nobody can join
 	Placed      bool   // this node has a place in the active plan
 	Place       string // which, in words
+	Trouble     string // why there is no plan to serve with; empty if there is, or if another node knows
 
 	plan *shard.Plan
 }
@@ -61,7 +62,7 @@ func (n *Node) Info() Info {
 	state := n.cluster.State()
 	leader, _ := n.cluster.Leader()
 	info.Nodes, info.Coordinates, info.Founded = len(state.Nodes), leader == n.self, n.founded
-	info.Coordinator = state.Nodes[leader].Name
+	info.Coordinator, info.Trouble = state.Nodes[leader].Name, n.troubled()
 	if n.member != nil {
 		info.Address = n.member.Network().Address().String()
 	}

@@ -242,7 +242,7 @@ func (n *Node) lendRank(ctx context.Context) error {
 
 // serve answers HTTP: inside the process, on a port if the settings name one, and to other nodes.
 func (n *Node) serve(ctx context.Context) error {
-	n.front = newFront(n.log, n.cluster.Leader, n.self)
+	n.front = newFront(n.log, n.cluster.Leader, n.self, n.troubled)
 	n.http = api.NewHTTPServer(n.config.HTTP, n.flights.watch(n.withControl(n.front)), n.log)
 	n.inside = newPipeListener()
 	n.later(n.shutHTTP) // before anything is served, so that a port that cannot be had ends the rest
@@ -296,18 +296,24 @@ func (n *Node) listen(server *http.Server, l net.Listener) {
 	})
 }
 
-// takePart lets the coordinator's duties begin, and waits until this node serves: through itself, or through another that coordinates.
+// takePart lets the coordinator's duties begin, and waits until this node serves: through itself, or through another that coordinates. That
+// one may have no plan for want of more machines; then there is nothing to wait for.
 func (n *Node) takePart(ctx context.Context) error {
 	n.assembled()
+	unplanned := time.NewTimer(planGrace)
+	defer unplanned.Stop()
+	patient := true
 	for {
 		changed := n.cluster.Changed()
-		if leader, known := n.cluster.Leader(); known && leader != n.self && n.cluster.State().Plan != nil {
+		if leader, known := n.cluster.Leader(); known && leader != n.self && (n.cluster.State().Plan != nil || !patient) {
 			return nil
 		}
 		select {
 		case err := <-n.ready:
 			return err
 		case <-changed:
+		case <-unplanned.C:
+			patient = false
 		case <-time.After(lookPause):
 		case <-ctx.Done():
 			return ctx.Err()
@@ -315,8 +321,11 @@ func (n *Node) takePart(ctx context.Context) error {
 	}
 }
 
-// lookPause is the time between two looks for a coordinator.
-const lookPause = 50 * time.Millisecond
+// Times of a node that starts.
+const (
+	lookPause = 50 * time.Millisecond // between two looks for a coordinator
+	planGrace = 10 * time.Second      // for a coordinator to have a plan
+)
 
 // established tells whoever starts this node how its first attempt to serve ended.
 func (n *Node) established(err error) {

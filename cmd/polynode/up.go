@@ -117,8 +117,12 @@ func greet(out io.Writer, info node.Info) {
 	}
 }
 
-// greetModel says what a coordinator serves.
+// greetModel says what a coordinator serves, or why it does not.
 func greetModel(out io.Writer, info node.Info) {
+	if info.Trouble != "" {
+		fmt.Fprintf(out, "  model   %s is not served yet: %s\n  wait    it is as soon as enough machines have joined\n\n", info.Model, info.Trouble)
+		return
+	}
 	model := info.Model
 	if info.Synthetic {
 		model += " (SYNTHETIC: random weights, its text means nothing)"
