@@ -24,7 +24,7 @@ type line struct {
 	patience time.Duration
 	lost     chan error // holds the news of a step that failed, for the coordinator
 
-	running sync.Mutex // held while a step runs and while the pipeline is replaced
+	running turn // held while a step runs and while the pipeline is replaced
 
 	mu       sync.Mutex
 	pipeline *pipeline.Pipeline
@@ -36,7 +36,7 @@ type line struct {
 var _ engine.Executor = (*line)(nil)
 
 func newLine() *line {
-	return &line{patience: planPatience, lost: make(chan error, 1), replaced: make(chan struct{})}
+	return &line{running: newTurn(), patience: planPatience, lost: make(chan error, 1), replaced: make(chan struct{})}
 }
 
 // Execute runs a step on the active plan. See engine.Executor.

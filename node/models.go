@@ -19,7 +19,7 @@ import (
 type models struct {
 	config configs.Config
 
-	fetching sync.Mutex // held by the one fetch that runs
+	fetching turn // held by the one fetch that runs
 
 	mu    sync.Mutex
 	open  map[string]opened
@@ -36,7 +36,7 @@ type opened struct {
 type progress struct{ done, total int64 }
 
 func newModels(config configs.Config) *models {
-	return &models{config: config, open: map[string]opened{}}
+	return &models{config: config, fetching: newTurn(), open: map[string]opened{}}
 }
 
 // wanted is the model that the settings name.

@@ -54,6 +54,7 @@ type Node struct {
 	facts     cluster.Facts
 	available func() (int64, error) // bytes that a model may use
 	plan      plannerFunc
+	with      parts
 	planned   []machine // that the last plan was made from; of the coordinator's goroutine
 
 	assembled func() // lets the coordinator's duties begin
@@ -84,7 +85,22 @@ func Start(ctx context.Context, config configs.Config, log *slog.Logger) (*Node,
 
 // startWith is Start with parts that tests replace.
 func startWith(ctx context.Context, config configs.Config, log *slog.Logger, models *models, plan plannerFunc) (*Node, error) {
-	n := &Node{config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), left: make(chan struct{}), models: models, plan: plan}
+	return startFrom(ctx, config, log, parts{models: models, plan: plan})
+}
+
+// parts are what simulations put in the place of what the machine has.
+type parts struct {
+	models *models
+	plan   plannerFunc
+	open   func(context.Context, transport.QUICConfig) (member.Port, error) // the way to other nodes; nil is QUIC
+	facts  *cluster.Facts                                                   // nil measures them
+}
+
+func startFrom(ctx context.Context, config configs.Config, log *slog.Logger, with parts) (*Node, error) {
+	n := &Node{
+		config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), left: make(chan struct{}),
+		models: with.models, plan: with.plan, with: with,
+	}
 	for _, step := range []struct {
 		name  string
 		start func(context.Context) error
@@ -185,6 +201,7 @@ func (n *Node) formCluster(ctx context.Context) error {
 	n.founded = !member.Exists(n.stateDir())
 	m, err := member.Open(ctx, member.Config{
 		Dir: n.stateDir(), Name: n.config.Name, Listen: n.config.Listen, Facts: n.facts, Logger: n.log, Lead: lead,
+		Open: n.with.open,
 	})
 	if err != nil {
 		return err

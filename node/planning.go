@@ -212,6 +212,10 @@ func (n *Node) memoryOf(node shard.NodeID, workers []machine) (int64, error) {
 func (n *Node) measure() error {
 	n.facts = cluster.Facts{Version: n.config.Version, Cores: n.config.Threads}
 	n.available = availableMemory
+	if given := n.with.facts; given != nil {
+		n.facts, n.available = *given, func() (int64, error) { return given.MemoryBytes, nil }
+		return nil
+	}
 	var err error
 	if n.facts.MemoryBytes, err = availableMemory(); err != nil || n.config.Listen == "" {
 		return err

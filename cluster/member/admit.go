@@ -24,7 +24,7 @@ func (m *Member) admit(ctx context.Context, call *transport.JoinCall) error {
 	if err != nil {
 		return err
 	}
-	answer, err := m.decide(ctx, data, call)
+	answer, err := m.decide(ctx, data, visitor{call.From(), func() ([]byte, error) { return export(call.TLS()) }})
 	if err != nil {
 		m.config.Logger.Warn("refused a machine that wants to join", "from", call.From(), "cause", err)
 		answer = trust.Refuse(err)
@@ -36,8 +36,14 @@ func (m *Member) admit(ctx context.Context, call *transport.JoinCall) error {
 	return err
 }
 
+// visitor is a machine that wants to join, as the network shows it.
+type visitor struct {
+	from     netip.AddrPort
+	exporter func() ([]byte, error) // binds what it says to the connection that it says it on
+}
+
 // decide checks a request, has the cluster agree on the new node and the use of its token, and then gives it its certificate.
-func (m *Member) decide(ctx context.Context, data []byte, call *transport.JoinCall) (trust.JoinAnswer, error) {
+func (m *Member) decide(ctx context.Context, data []byte, who visitor) (trust.JoinAnswer, error) {
 	request, err := trust.DecodeJoinRequest(data)
 	if err != nil {
 		return trust.JoinAnswer{}, err
@@ -49,7 +55,7 @@ func (m *Member) decide(ctx context.Context, data []byte, call *transport.JoinCa
 		}
 		return trust.Redirect(address.String()), nil
 	}
-	exporter, err := export(call.TLS())
+	exporter, err := who.exporter()
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}
@@ -73,13 +79,13 @@ func (m *Member) decide(ctx context.Context, data []byte, call *transport.JoinCa
 		return trust.JoinAnswer{}, err
 	}
 	node := cluster.Node{
-		ID: request.Node(), Name: request.Name, Role: record.Role, Address: reached(request.Address, call.From()), Serial: trust.Serial(certificate),
+		ID: request.Node(), Name: request.Name, Role: record.Role, Address: reached(request.Address, who.from), Serial: trust.Serial(certificate),
 		Token: record.ID, Phase: cluster.Joining, Facts: request.Facts, Index: old.Index,
 	}
 	if _, err := m.cluster.Propose(ctx, cluster.UseToken(record, node, now.Unix())); err != nil {
 		return trust.JoinAnswer{}, err
 	}
-	m.config.Logger.Info("let a machine in", "node", node.ID, "name", node.Name, "role", node.Role, "from", call.From())
+	m.config.Logger.Info("let a machine in", "node", node.ID, "name", node.Name, "role", node.Role, "from", who.from)
 	return trust.JoinAnswer{Cluster: state.ID, Certificate: certificate.Raw, Keys: &state.Keys.Keys, Peers: m.peersFor(node.ID)}, nil
 }
 
@@ -94,7 +100,7 @@ func reached(says string, seen netip.AddrPort) string {
 
 // peersFor names nodes to a new one: this one, which is alive for sure, and others that are.
 func (m *Member) peersFor(joiner shard.NodeID) []trust.Contact {
-	peers := []trust.Contact{{ID: m.id, Address: m.quic.Address().String()}}
+	peers := []trust.Contact{{ID: m.id, Address: m.port.Address().String()}}
 	for id, address := range m.members.Alive() {
 		if id != m.id && id != joiner && len(peers) < trust.PeersMax {
 			peers = append(peers, trust.Contact{ID: id, Address: address.String()})

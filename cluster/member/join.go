@@ -20,29 +20,13 @@ const joinHops = 4
 // Join asks the cluster of a token to let this machine in, through the node at address, and keeps what it is given in the folder. Open
 // makes the machine a member then. A machine that is a member already is left as it is.
 func Join(ctx context.Context, config Config, address, tokenText string) error {
-	token, err := trust.ParseToken(tokenText)
-	if err != nil {
-		return err
-	}
-	folder, err := trust.OpenFolder(config.Dir)
-	if err != nil {
-		return err
-	}
-	self, err := folder.Identity()
-	if err != nil {
-		return err
-	}
-	if credentials, err := folder.Credentials(); err == nil {
-		if credentials.Bundle.Contains(token.Root) {
-			return nil
-		}
-		return fmt.Errorf("join: this machine belongs to another cluster; run `polynode leave` first, or give another folder with --data")
-	} else if !errors.Is(err, trust.ErrNone) {
+	joiner, err := newJoiner(config, tokenText)
+	if joiner == nil || err != nil {
 		return err
 	}
 	for range joinHops {
 		var answer trust.JoinAnswer
-		answer, err = ask(ctx, config, self, address, token)
+		answer, err = joiner.ask(ctx, address)
 		var refusal *trust.Refusal
 		if errors.As(err, &refusal) && refusal.Address != "" {
 			address = refusal.Address
@@ -51,19 +35,81 @@ func Join(ctx context.Context, config Config, address, tokenText string) error {
 		if err != nil {
 			return fmt.Errorf("join through %s: %w", address, err)
 		}
-		return accept(config.Dir, folder, self, token, answer)
+		return joiner.accept(answer)
 	}
 	return fmt.Errorf("join through %s: %w", address, err)
 }
 
+// JoinBeside is Join where the coordinator runs in the same process, in simulations: everything is as with Join but the connection.
+func JoinBeside(ctx context.Context, config Config, coordinator *Member, from netip.AddrPort, tokenText string) error {
+	joiner, err := newJoiner(config, tokenText)
+	if joiner == nil || err != nil {
+		return err
+	}
+	exporter := make([]byte, trust.ExporterBytes)
+	data, err := joiner.request(exporter)
+	if err != nil {
+		return err
+	}
+	answer, err := coordinator.decide(ctx, data, visitor{from, func() ([]byte, error) { return exporter, nil }})
+	if err != nil {
+		return err
+	}
+	return joiner.accept(answer)
+}
+
+// joiner is a machine that wants to join.
+type joiner struct {
+	config Config
+	token  trust.Token
+	folder *trust.Folder
+	self   *trust.Identity
+}
+
+// newJoiner reads who this machine is. It is nil for one that is in the token's cluster already.
+func newJoiner(config Config, tokenText string) (*joiner, error) {
+	token, err := trust.ParseToken(tokenText)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := trust.OpenFolder(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	self, err := folder.Identity()
+	if err != nil {
+		return nil, err
+	}
+	if credentials, err := folder.Credentials(); err == nil {
+		if credentials.Bundle.Contains(token.Root) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("join: this machine belongs to another cluster; run `polynode leave` first, or give another folder with --data")
+	} else if !errors.Is(err, trust.ErrNone) {
+		return nil, err
+	}
+	return &joiner{config: config, token: token, folder: folder, self: self}, nil
+}
+
+// request is what it says, bound to a connection.
+func (j *joiner) request(exporter []byte) ([]byte, error) {
+	request, err := trust.NewJoinRequest(j.token, j.self, exporter, trust.JoinRequest{
+		Name: j.config.Name, Address: listening(j.config.Listen), Facts: j.config.Facts,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return request.Encode()
+}
+
 // ask has one conversation with one node.
-func ask(ctx context.Context, config Config, self *trust.Identity, address string, token trust.Token) (trust.JoinAnswer, error) {
+func (j *joiner) ask(ctx context.Context, address string) (trust.JoinAnswer, error) {
 	to, err := resolve(ctx, address)
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}
 	call, err := transport.DialJoin(ctx, to, func(chain [][]byte) error {
-		_, err := token.VerifyServer(chain, self.ID(), time.Now())
+		_, err := j.token.VerifyServer(chain, j.self.ID(), time.Now())
 		return err
 	})
 	if err != nil {
@@ -74,11 +120,7 @@ func ask(ctx context.Context, config Config, self *trust.Identity, address strin
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}
-	request, err := trust.NewJoinRequest(token, self, exporter, trust.JoinRequest{Name: config.Name, Address: listening(config.Listen), Facts: config.Facts})
-	if err != nil {
-		return trust.JoinAnswer{}, err
-	}
-	data, err := request.Encode()
+	data, err := j.request(exporter)
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}
@@ -95,16 +137,16 @@ func ask(ctx context.Context, config Config, self *trust.Identity, address strin
 }
 
 // accept keeps what the cluster gave. The certificate comes last: with it the machine is a member.
-func accept(dir string, folder *trust.Folder, self *trust.Identity, token trust.Token, answer trust.JoinAnswer) error {
-	credentials, err := answer.Credentials(token, self, time.Now())
+func (j *joiner) accept(answer trust.JoinAnswer) error {
+	credentials, err := answer.Credentials(j.token, j.self, time.Now())
 	if err != nil {
 		return err
 	}
 	k := known{Cluster: answer.Cluster, Peers: answer.Peers}
-	if err := errors.Join(k.write(dir), folder.SaveGossip(answer.Keys.Gossip)); err != nil {
+	if err := errors.Join(k.write(j.config.Dir), j.folder.SaveGossip(answer.Keys.Gossip)); err != nil {
 		return err
 	}
-	return folder.SaveCredentials(credentials)
+	return j.folder.SaveCredentials(credentials)
 }
 
 // export is the keying material of a connection that both sides know and nobody else.

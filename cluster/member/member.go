@@ -28,8 +28,26 @@ type Config struct {
 	Facts  cluster.Facts
 	Logger *slog.Logger // none says nothing
 
+	// Open makes this machine's way to the other nodes; nil is QUIC on one UDP socket. Simulations put a network in memory in its place.
+	Open func(ctx context.Context, config transport.QUICConfig) (Port, error)
+
 	// Lead does the coordinator's duties beyond membership for as long as this node coordinates, until ctx ends.
 	Lead func(ctx context.Context)
+}
+
+// Port is a machine's way to the other nodes, and theirs to it.
+type Port interface {
+	transport.Network
+	transport.Datagrams
+	// Recheck ends connections with nodes that this one trusts no more.
+	Recheck()
+}
+
+var _ Port = (*transport.QUIC)(nil)
+
+// listen is Config.Open where nothing else is said.
+func listen(ctx context.Context, config transport.QUICConfig) (Port, error) {
+	return transport.Listen(ctx, config)
 }
 
 // Times of membership.
@@ -53,7 +71,7 @@ type Member struct {
 	known    known           // of follow's goroutine once that runs
 	ring     trust.Ring      // keys of gossip, as saved; of follow's goroutine once that runs
 	first    []trust.Contact // whom this node knew when it was opened
-	quic     *transport.QUIC
+	port     Port
 	members  *cluster.Members
 	cluster  *cluster.Cluster
 	stop     context.CancelFunc
@@ -90,8 +108,8 @@ func (m *Member) open(ctx context.Context) error {
 	starting, cancel := context.WithTimeout(ctx, foundedWait)
 	defer cancel()
 	m.cluster, err = cluster.Start(starting, cluster.Config{
-		Node: m.id, Name: m.config.Name, Address: m.quic.Address().String(), Facts: m.config.Facts, ID: m.known.Cluster,
-		Network: m.quic, Dir: filepath.Join(m.config.Dir, dirRaft), Join: !founding, Members: m.members,
+		Node: m.id, Name: m.config.Name, Address: m.port.Address().String(), Facts: m.config.Facts, ID: m.known.Cluster,
+		Network: m.port, Dir: filepath.Join(m.config.Dir, dirRaft), Join: !founding, Members: m.members,
 		Logger: m.config.Logger, Lead: m.config.Lead,
 	})
 	if err != nil {
@@ -160,7 +178,11 @@ func (m *Member) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.quic, err = transport.Listen(ctx, transport.QUICConfig{
+	open := m.config.Open
+	if open == nil {
+		open = listen
+	}
+	m.port, err = open(ctx, transport.QUICConfig{
 		Node: string(m.id), Listen: m.config.Listen, Identity: m.identity, ResetKey: key, Logger: m.config.Logger,
 		Resolve: func(node string) (netip.AddrPort, bool) { return m.members.Resolve(node) },
 		Join:    m.admit,
@@ -170,7 +192,7 @@ func (m *Member) listen(ctx context.Context) error {
 
 func (m *Member) gossip(ctx context.Context) (err error) {
 	m.members, err = cluster.NewMembers(ctx, cluster.MembersConfig{
-		Node: m.id, Network: m.quic, Packets: m.quic, Keys: m.ring, Admit: m.identity.admits, Logger: m.config.Logger,
+		Node: m.id, Network: m.port, Packets: m.port, Keys: m.ring, Admit: m.identity.admits, Logger: m.config.Logger,
 	})
 	if err != nil {
 		return err
@@ -202,7 +224,7 @@ func (m *Member) follow(ctx context.Context) {
 		changed, seen := m.cluster.Changed(), m.members.Changed()
 		state := m.cluster.State()
 		m.identity.follow(state)
-		m.quic.Recheck()
+		m.port.Recheck()
 		if err := errors.Join(m.followKeys(state), m.remember(), m.forgetCA()); err != nil {
 			m.config.Logger.Warn("remember the cluster", "err", err)
 		}
@@ -284,7 +306,7 @@ func (m *Member) contacts() []netip.AddrPort {
 func (m *Member) ID() shard.NodeID { return m.id }
 
 // Network is the way to the other nodes.
-func (m *Member) Network() *transport.QUIC { return m.quic }
+func (m *Member) Network() Port { return m.port }
 
 // Cluster is this node's part in the agreement.
 func (m *Member) Cluster() *cluster.Cluster { return m.cluster }
@@ -305,8 +327,8 @@ func (m *Member) Close() error {
 	if m.members != nil {
 		errs = append(errs, m.members.Close())
 	}
-	if m.quic != nil {
-		errs = append(errs, m.quic.Close())
+	if m.port != nil {
+		errs = append(errs, m.port.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"polynode/engine"
 )
@@ -16,14 +15,14 @@ var ErrTaken = errors.New("rank taken by a newer plan")
 type Near struct {
 	server *Server
 
-	mu      sync.Mutex      // held while the worker works
+	mu      turn            // held while the worker works
 	working context.Context // ends when a newer plan takes the worker
 	give    func()          // nil when this rank does not have the worker
 	forget  func() bool     // that the worker is given up when working ends
 }
 
 // Near is a rank without a plan. Assign takes the worker, and Close gives it back.
-func (s *Server) Near() *Near { return &Near{server: s} }
+func (s *Server) Near() *Near { return &Near{server: s, mu: newTurn()} }
 
 // Assign takes the worker from whoever has it in an older plan. See pipeline.Rank.
 func (n *Near) Assign(ctx context.Context, place engine.Place) error {
