@@ -155,9 +155,15 @@ func (n *Node) decides(state *cluster.State) bool {
 	return n.config.Model != "" && len(state.Nodes) == 1
 }
 
-// step makes the plan that suits the nodes that are here now, and takes it into use if it is not in use already.
-func (c *coordinator) step(ctx context.Context) error {
+// step makes the plan that suits the nodes that are here now, and takes it into use if it is not in use already. What could not be done is
+// still to do, although nobody came or went.
+func (c *coordinator) step(ctx context.Context) (err error) {
 	s := c.service
+	defer func() {
+		if err != nil {
+			c.node.planned = nil
+		}
+	}()
 	workers := c.settled.look(time.Now(), c.node.workers())
 	if s.plan != nil && !c.broken && c.node.suits(s.plan, workers) {
 		return nil

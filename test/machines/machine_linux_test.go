@@ -48,6 +48,9 @@ func newMachine(p *plug, name string) *machine {
 		client: &http.Client{Transport: transport, Timeout: time.Minute},
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			m.dump()
+		}
 		m.kill()
 		if t.Failed() || testing.Verbose() && os.Getenv("POLYNODE_MACHINES_LOG") != "" {
 			t.Logf("the log of %s:\n%s", name, m.logged())
@@ -145,6 +148,17 @@ func (m *machine) kill() {
 	_ = m.process.Process.Kill() // it may have ended
 	<-m.ended
 	m.process = nil
+}
+
+// dump has a machine that runs write into its log what all its goroutines do, which ends it.
+func (m *machine) dump() {
+	if m.process == nil || m.process.Process.Signal(syscall.SIGCONT) != nil || m.process.Process.Signal(syscall.SIGQUIT) != nil {
+		return
+	}
+	select {
+	case <-m.ended:
+	case <-time.After(lookEach * 200):
+	}
 }
 
 // logged is what the machine has logged.
