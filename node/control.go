@@ -66,6 +66,8 @@ func (n *Node) controlRoutes() http.Handler {
 		"GET " + selfPath:                          n.controlSelf,
 		"GET " + controlPath + "nodes":             n.controlNodes,
 		"GET " + controlPath + "plan":              n.controlPlan,
+		"GET " + controlPath + "model":             n.controlModel,
+		"POST " + controlPath + "model":            n.controlServe,
 		"GET " + controlPath + "tokens":            n.controlTokens,
 		"POST " + controlPath + "tokens":           n.controlNewToken,
 		"DELETE " + controlPath + "tokens/{id}":    n.controlRevokeToken,

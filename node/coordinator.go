@@ -11,7 +11,6 @@ import (
 	"polynode/cluster"
 	"polynode/engine"
 	"polynode/engine/pipeline"
-	"polynode/model"
 	"polynode/model/store"
 	"polynode/shard"
 	"polynode/shard/planner"
@@ -87,6 +86,7 @@ type coordinator struct {
 	failures  int             // in a row
 	seen      <-chan struct{} // closed when others are here than before the last look
 	settled   settled
+	change    *change // of the model; nil while none is under way
 }
 
 // wait returns when there may be something to do.
@@ -102,10 +102,17 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 	if c.service != nil {
 		lost = c.service.line.lost
 	}
+	fetched, idle := c.changes()
 	select {
 	case err := <-lost:
 		n.log.Warn("a step failed", "cause", err)
 		c.broken = true
+	case wish := <-n.wishes:
+		c.beginChange(ctx, wish)
+	case err := <-fetched:
+		c.haveFetched(err)
+	case <-idle:
+		c.takeChange(ctx)
 	case <-c.seen:
 		c.failures = 0 // what was wrong may be so no more
 	case <-timer.C:
@@ -137,12 +144,10 @@ func (c *coordinator) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	digest := m.Digest().String()
-	if known, there := state.Models[digest]; !there {
-		if _, err := n.cluster.Propose(ctx, cluster.PutModel(cluster.Model{Digest: digest, Name: name, Shape: model.Shape(m)})); err != nil {
-			return err
-		}
-	} else {
+	if err := n.enlist(ctx, m, name); err != nil {
+		return err
+	}
+	if known, there := state.Models[m.Digest().String()]; there {
 		name = known.Name
 	}
 	c.service, err = n.newService(m, name)
@@ -224,6 +229,12 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 
 // end stops serving. Running requests end with an error that their clients see.
 func (c *coordinator) end() {
+	c.endChange(changeFailed, cluster.ErrNotLeader)
+	select {
+	case <-c.node.wishes: // nobody is here to grant it
+		c.node.changed(changeFailed, cluster.ErrNotLeader)
+	default:
+	}
 	if c.service == nil {
 		return
 	}

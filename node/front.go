@@ -31,6 +31,9 @@ type front struct {
 
 	mu      sync.Mutex
 	service *service
+	held    chan struct{} // new work waits until it is closed; nil while none has to
+	inside  int           // pieces of work that the service answers
+	empty   chan struct{} // closed when there are none; made by hold
 }
 
 func newFront(log *slog.Logger, leader func() (shard.NodeID, bool), self shard.NodeID, trouble func() string) *front {
@@ -65,6 +68,53 @@ func (f *front) serving() *service {
 	return f.service
 }
 
+// hold makes new work wait until release. What it returns is closed when all that was there before has ended.
+func (f *front) hold() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held, f.empty = make(chan struct{}), make(chan struct{})
+	if f.inside == 0 {
+		close(f.empty)
+	}
+	return f.empty
+}
+
+// release undoes hold. It may be called without one.
+func (f *front) release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held != nil {
+		close(f.held)
+		f.held, f.empty = nil, nil
+	}
+}
+
+// enter is the service that answers a request, and what to call afterwards; or what work has to wait for before.
+func (f *front) enter(r *http.Request) (s *service, leave func(), wait <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case r.Method != http.MethodPost: // it looks at something, and never for long
+		return f.service, func() {}, nil
+	case f.held != nil:
+		return nil, nil, f.held
+	case f.service == nil:
+		return nil, nil, nil
+	}
+	f.inside++
+	return f.service, f.left, nil
+}
+
+func (f *front) left() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inside--
+	if f.inside == 0 && f.empty != nil {
+		close(f.empty)
+		f.empty = nil
+	}
+}
+
 // Times of a request that comes while nobody serves.
 const (
 	holdMax   = 5 * time.Second // it waits for a coordinator no longer than this
@@ -84,8 +134,21 @@ func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Hand
 	patience := time.NewTimer(holdMax)
 	defer patience.Stop()
 	for {
-		if s := f.serving(); s != nil {
+		s, leave, held := f.enter(r)
+		if s != nil {
+			defer leave()
 			s.api.ServeHTTP(w, r)
+			return
+		}
+		if held != nil { // for as long as the longest answer may take, as any work may have to wait for another
+			select {
+			case <-held:
+				patience.Reset(holdMax)
+				continue
+			case <-f.closing:
+				f.unavailable(w)
+			case <-r.Context().Done():
+			}
 			return
 		}
 		if leader, known := f.leader(); known && leader != f.self && forward != nil {

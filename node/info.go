@@ -150,6 +150,7 @@ type Status struct {
 	Threads     int          `json:"threads"`
 	Kernels     string       `json:"kernels"`
 	Model       StatusModel  `json:"model"`
+	Change      *ModelChange `json:"model_change,omitempty"` // that is under way, or failed last
 	KV          StatusKV     `json:"kv"`
 	Clamps      int64        `json:"clamped_leaves"` // anything but zero means lost accuracy
 }
@@ -222,6 +223,9 @@ func (n *Node) Status() Status {
 		status.Epoch, status.Plan, status.Model.Digest = uint64(info.plan.Epoch), info.plan, info.plan.Model
 	}
 	status.Trouble = n.troubled()
+	if change := n.lastChange(); change != nil && change.Stage != changeDone {
+		status.Change = change
+	}
 	status.Tolerance, status.ToleranceBy = n.tolerance(info.plan)
 	return status
 }

@@ -147,6 +147,13 @@ func (l *line) replace(epoch shard.Epoch, build func() (*pipeline.Pipeline, erro
 	return nil
 }
 
+// pause closes the pipeline after the step that runs. There is none then until the next one is put in its place.
+func (l *line) pause() {
+	l.running.Lock()
+	defer l.running.Unlock()
+	_ = l.close() // its ranks may be gone, and are about to be given to others
+}
+
 // close ends the pipeline. No step may be under way.
 func (l *line) close() error {
 	l.mu.Lock()

@@ -66,6 +66,9 @@ type Node struct {
 	trouble string         // why there is no plan that suits the nodes that are here; empty if there is
 	report  planner.Report // that the last plan came from
 
+	changing ModelChange     // the last change of model; under mu
+	wishes   chan changeWish // has room for one
+
 	once sync.Once
 	left chan struct{} // closed when this node has left its cluster
 
@@ -99,7 +102,7 @@ type parts struct {
 func startFrom(ctx context.Context, config configs.Config, log *slog.Logger, with parts) (*Node, error) {
 	n := &Node{
 		config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), left: make(chan struct{}),
-		models: with.models, plan: with.plan, with: with,
+		models: with.models, plan: with.plan, with: with, wishes: make(chan changeWish, 1),
 	}
 	for _, step := range []struct {
 		name  string
@@ -289,6 +292,7 @@ func (n *Node) answerNodes(ctx context.Context) {
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
 	mux.HandleFunc("POST "+renewPath, n.serveRenew)
+	mux.HandleFunc("POST "+heldPath, n.serveHeld)
 	mux.Handle("/", n.flights.watch(n.withControl(n.front.near())))
 	mux.HandleFunc("POST "+forgetPath, n.serveForget)
 	server := api.NewHTTPServer("", mux, n.log)

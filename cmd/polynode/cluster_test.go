@@ -96,6 +96,8 @@ func TestAClusterByItsVerbs(t *testing.T) {
 	}
 	refused(t, "token used up", append([]string{"join", token.Address, "--token", token.Text, "--data", t.TempDir(), "--http", "127.0.0.1:0", "--listen", freeUDP(t)}, small...)...)
 
+	says(t, second.url, "udhr is served", "serve", "demo")
+	refused(t, "polynode model import", "serve", "absent", "--url", second.url)
 	says(t, second.url, "drained", "drain", "two")
 	says(t, second.url, "draining", "nodes")
 	verb(t, second.url, "undrain", "two")

@@ -57,6 +57,7 @@ Start here:
   polynode up --model polylm-13b                   and serve it
   polynode join HOST:PORT --token TOKEN            on another machine, as up printed it
   polynode status                                  how the cluster is
+  polynode serve polylm-1.7b                       let a running cluster serve another model
 
 Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key of the file given with --config
 (kv-memory); a flag wins over the environment, the environment over the file.`,
@@ -68,7 +69,7 @@ Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key 
 		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 	})
 	onlyVerbs(root)
-	root.AddCommand(newUp(), newJoin(), newStatus(), newNodes(), newPlan(), newToken(), newDrain(), newUndrain(), newLeave(), newRemove(),
+	root.AddCommand(newUp(), newJoin(), newStatus(), newNodes(), newPlan(), newServe(), newToken(), newDrain(), newUndrain(), newLeave(), newRemove(),
 		newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newVersion())
 	return root
 }

@@ -87,6 +87,11 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 			fmt.Fprintf(out, "trouble  it does not suit the nodes that are here: %s\n", named(c.Nodes, c.Trouble))
 		}
 	}
+	if change := c.Change; change != nil && change.Stage == "failed" {
+		fmt.Fprintf(out, "change   to %s failed: %s\n", change.Model, named(c.Nodes, change.Cause))
+	} else if change != nil {
+		fmt.Fprintf(out, "change   to %s: %s\n", change.Model, change.Stage)
+	}
 	if s.Draining {
 		fmt.Fprintln(out, "         no new requests are taken: the coordinator is about to stop")
 	}
