@@ -42,14 +42,12 @@ type Config struct {
 	Lead func(ctx context.Context)
 }
 
-// Timeouts of raft. A lone voter leads as soon as it has waited for others in vain, so short ones make it quick and have no
-// price. With others a coordinator is missed after one second to two, and steps down after
-// half a second without a majority: with a quarter, a healthy one stepped down on a machine whose processors were taken three times over.
+// Timeouts of raft. A coordinator is missed after one second to two, and steps down after a second without a majority: with half a second,
+// and on a machine whose two processors were taken three times over with a quarter, healthy ones stepped down, and requests ended for that.
 const (
 	soloTimeout     = 50 * time.Millisecond // without a network
-	loneTimeout     = 500 * time.Millisecond
 	electionTimeout = time.Second
-	leaseTimeout    = 500 * time.Millisecond
+	leaseTimeout    = time.Second
 	streamsPooled   = 3           // to each node
 	enqueueTimeout  = time.Second // for raft to take a command from us
 	snapshotAfter   = 1024        // commands

@@ -14,12 +14,8 @@ import (
 // startRaft makes this node's raft, as a voter that knows of no others if it is to found a cluster. known tells that the folder remembers one.
 func (c *Cluster) startRaft(ctx context.Context, config Config, notify chan<- bool) (known bool, err error) {
 	settings := c.raftSettings(notify)
-	switch {
-	case config.Join:
-		settings.HeartbeatTimeout, settings.ElectionTimeout = electionTimeout, electionTimeout
-	case config.Network != nil:
-		settings.HeartbeatTimeout, settings.ElectionTimeout = loneTimeout, loneTimeout
-	default: // nobody will ever join
+	settings.HeartbeatTimeout, settings.ElectionTimeout = electionTimeout, electionTimeout
+	if config.Network == nil { // nobody will ever join
 		settings.HeartbeatTimeout, settings.ElectionTimeout, settings.LeaderLeaseTimeout = soloTimeout, soloTimeout, soloTimeout
 	}
 	address := c.openTransport(ctx, config)
@@ -34,10 +30,26 @@ func (c *Cluster) startRaft(ctx context.Context, config Config, notify chan<- bo
 	if err == nil {
 		c.raft, err = raft.NewRaft(settings, c.machine, logs, stable, snapshots, c.transport)
 	}
+	if err == nil {
+		err = c.standAlone(address)
+	}
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("start raft: %w", err), c.closeRaft())
 	}
 	return known, nil
+}
+
+// standAlone has a voter that knows of no other stand for election at once: there is nobody to wait for.
+func (c *Cluster) standAlone(address raft.ServerAddress) error {
+	servers, err := c.servers()
+	if err != nil || c.solo || len(servers) != 1 || servers[0].ID != raft.ServerID(c.node) || servers[0].Suffrage != raft.Voter {
+		return err
+	}
+	var answer raft.TimeoutNowResponse
+	if err := c.transport.TimeoutNow(raft.ServerID(c.node), address, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &answer); err != nil {
+		c.logger.Info("no election before its time", "cause", err) // it comes by itself
+	}
+	return nil
 }
 
 func (c *Cluster) raftSettings(notify chan<- bool) *raft.Config {
@@ -105,21 +117,4 @@ func (c *Cluster) closeRaft() error {
 		err = errors.Join(err, c.storage.Close())
 	}
 	return err
-}
-
-// patience makes a node wait longer for a coordinator when it is not alone.
-func (c *Cluster) patience(servers int) error {
-	if c.solo {
-		return nil
-	}
-	settings := c.raft.ReloadableConfig()
-	timeout := loneTimeout
-	if servers > 1 {
-		timeout = electionTimeout
-	}
-	if settings.HeartbeatTimeout == timeout {
-		return nil
-	}
-	settings.HeartbeatTimeout, settings.ElectionTimeout = timeout, timeout
-	return c.raft.ReloadConfig(settings)
 }

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/hashicorp/raft"
@@ -17,9 +16,6 @@ func (c *Cluster) reconcile(ctx context.Context) error {
 	servers, err := c.servers()
 	if err != nil {
 		return err
-	}
-	if err := c.patience(len(servers)); err != nil {
-		return fmt.Errorf("set time-outs: %w", err)
 	}
 	return errors.Join(c.admitNodes(ctx), c.setServers(ctx, servers), c.setVoters(ctx, servers))
 }

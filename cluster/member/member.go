@@ -265,13 +265,26 @@ func (m *Member) remember() error {
 	return next.write(m.config.Dir)
 }
 
-// meet looks for the others whenever this node sees nobody and knows of some.
+// meet looks for those who belong to the cluster and are not seen. Gossip forgets the dead after a while and tells a node that was cut off
+// nothing of its own death, so that nobody else would bring the two sides together again. A node that follows a coordinator leaves it to that.
 func (m *Member) meet(ctx context.Context) {
 	for {
-		if addresses := m.contacts(); len(m.members.Alive()) < 2 && len(addresses) > 0 {
-			if _, err := m.members.Meet(addresses); err != nil {
-				m.config.Logger.Info("nobody of the cluster answers yet", "tried", addresses, "cause", err)
+		leader, known := m.cluster.Leader()
+		alive := m.members.Alive()
+		if !known || leader == m.id || len(alive) < 2 {
+			level := slog.LevelDebug
+			if len(alive) < 2 {
+				level = slog.LevelInfo // then this node is of no use
 			}
+			var calling sync.WaitGroup
+			for _, address := range m.contacts(alive) {
+				calling.Go(func() {
+					if _, err := m.members.Meet([]netip.AddrPort{address}); err != nil {
+						m.config.Logger.Log(ctx, level, "a node of the cluster does not answer yet", "tried", address, "cause", err)
+					}
+				})
+			}
+			calling.Wait() // each has its deadline
 		}
 		select {
 		case <-time.After(meetPause):
@@ -281,22 +294,25 @@ func (m *Member) meet(ctx context.Context) {
 	}
 }
 
-// contacts are the addresses at which other nodes were last known.
-func (m *Member) contacts() []netip.AddrPort {
+// contacts are the addresses at which the nodes were last known that are not among the living.
+func (m *Member) contacts(alive map[shard.NodeID]netip.AddrPort) []netip.AddrPort {
 	var addresses []netip.AddrPort
 	add := func(id shard.NodeID, text string) {
 		address, known := m.members.Resolve(string(id))
 		if !known {
 			address, _ = netip.ParseAddrPort(text)
 		}
-		if id != m.id && address.IsValid() && !slices.Contains(addresses, address) {
+		if _, here := alive[id]; !here && id != m.id && address.IsValid() && !slices.Contains(addresses, address) {
 			addresses = append(addresses, address)
 		}
 	}
+	agreed := m.cluster.State().Nodes
 	for _, peer := range m.first {
-		add(peer.ID, peer.Address)
+		if _, there := agreed[peer.ID]; there || len(agreed) == 0 {
+			add(peer.ID, peer.Address)
+		}
 	}
-	for id, node := range m.cluster.State().Nodes {
+	for id, node := range agreed {
 		add(id, node.Address)
 	}
 	return addresses
