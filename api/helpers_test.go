@@ -221,7 +221,7 @@ func newBench(t *testing.T, options ...option) *bench {
 	}
 	logs := new(bytes.Buffer)
 	log := slog.New(slog.NewJSONHandler(&lockedBuffer{b: logs}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e, err := engine.New(ec, x, log)
+	e, err := engine.New(ec, engine.OneAtATime(x.Execute), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -161,6 +162,13 @@ type meter struct {
 	next     engine.Executor
 	duration prometheus.Histogram
 	tokens   prometheus.Histogram
+	under    []metered // steps under way, the oldest first
+}
+
+// metered is a step under way.
+type metered struct {
+	begun  time.Time
+	tokens int
 }
 
 // MeterSteps returns an executor that runs steps on x and adds their durations and sizes to a registry, which should be that of
@@ -183,15 +191,24 @@ func MeterSteps(x engine.Executor, registry *prometheus.Registry) (engine.Execut
 	return m, nil
 }
 
-// Execute implements engine.Executor.
-func (m *meter) Execute(ctx context.Context, step *engine.Step, out *engine.Output) error {
-	begun := time.Now()
-	err := m.next.Execute(ctx, step, out)
-	m.duration.Observe(time.Since(begun).Seconds())
+// Depth implements engine.Executor.
+func (m *meter) Depth() int { return m.next.Depth() }
+
+// Start implements engine.Executor.
+func (m *meter) Start(ctx context.Context, step *engine.Step, out *engine.Output) {
 	tokens := 0
 	for i := range step.Chunks {
 		tokens += len(step.Chunks[i].Tokens)
 	}
-	m.tokens.Observe(float64(tokens))
+	m.under = append(m.under, metered{time.Now(), tokens})
+	m.next.Start(ctx, step, out)
+}
+
+// Wait implements engine.Executor.
+func (m *meter) Wait(ctx context.Context) error {
+	err := m.next.Wait(ctx)
+	m.duration.Observe(time.Since(m.under[0].begun).Seconds())
+	m.tokens.Observe(float64(m.under[0].tokens))
+	m.under = slices.Delete(m.under, 0, 1)
 	return err
 }

@@ -500,12 +500,13 @@ func TestMetricsAreExactAndBounded(t *testing.T) {
 func TestMeterSteps(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	x := &fakeExecutor{kv: map[engine.BlockID]*[engine.BlockTokens]int32{}, fail: func(int) error { return errBroken }}
-	m, err := MeterSteps(x, registry)
+	m, err := MeterSteps(engine.OneAtATime(x.Execute), registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	step := &engine.Step{Chunks: []engine.Chunk{{Tokens: []int32{1, 2, 3}, Blocks: []engine.BlockID{1}}}}
-	if err := m.Execute(t.Context(), step, new(engine.Output)); err != errBroken {
+	m.Start(t.Context(), step, new(engine.Output))
+	if err := m.Wait(t.Context()); err != errBroken {
 		t.Errorf("%v, want the executor's own error", err)
 	}
 	families, err := registry.Gather()
@@ -517,7 +518,7 @@ func TestMeterSteps(t *testing.T) {
 			t.Errorf("%v", f)
 		}
 	}
-	if _, err := MeterSteps(x, registry); err == nil {
+	if _, err := MeterSteps(engine.OneAtATime(x.Execute), registry); err == nil {
 		t.Error("the same registry took the same metrics twice")
 	}
 }

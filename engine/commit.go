@@ -8,33 +8,42 @@ import (
 	"polynode/engine/sample"
 )
 
-// commit takes what the step that schedule made has given: a result for each of its chunks, in their order.
+// commit takes what the oldest step under way has given: a result for each of its chunks, in their order.
 func (s *scheduler) commit(results []Result) {
-	for i := range s.plan {
-		s.advance(s.plan[i].sequence, s.plan[i].tokens)
-	}
-	for i := 0; i < len(s.plan); {
-		q, n := s.plan[i].sequence, 1
-		j := q.job
-		if j.searches() && j.forked && q.pending() == 0 {
-			n = max(len(j.live), 1)
+	plan := s.land().plan
+	for i := range plan {
+		if p := &plan[i]; p.wanted() {
+			s.advance(p.sequence, p.tokens)
 		}
-		if len(j.live) > 0 { // otherwise an earlier chunk ended it
-			s.take(q, s.plan[i].tokens, results[i:i+n])
+	}
+	for i := 0; i < len(plan); {
+		p, n := &plan[i], 1
+		if p.wanted() { // otherwise an earlier chunk ended it, or it has lost its blocks since
+			q := p.sequence
+			if j := q.job; j.searches() && j.forked && q.left() == 0 {
+				n = len(j.live)
+			}
+			s.take(q, p.tokens, results[i:i+n])
 		}
 		i += n
 	}
-	s.plan = s.plan[:0]
 }
 
-// abort ends the jobs of the step that schedule made: it could not be run.
+// wanted tells whether the sequence still has the blocks that this is about.
+func (p *planned) wanted() bool { return p.life == p.sequence.life }
+
+// abort ends the jobs of the oldest step under way: it could not be run. Those of younger ones, which could not be run without it, are
+// computed again from their tokens: not even blocks that they were to copy can be trusted.
 func (s *scheduler) abort(err error) {
-	for i := range s.plan {
-		if j := s.plan[i].sequence.job; len(j.live) > 0 {
-			s.fail(j, err)
+	plan := s.land().plan
+	for i := range plan {
+		if p := &plan[i]; p.wanted() {
+			s.fail(p.sequence.job, err)
 		}
 	}
-	s.plan = s.plan[:0]
+	if len(s.flights) > 0 {
+		s.recall()
+	}
 }
 
 // advance counts n more positions of a sequence as computed and makes the blocks that are full now known to the cache.
@@ -57,7 +66,7 @@ func (s *scheduler) take(q *sequence, n int, results []Result) {
 		return
 	}
 	switch {
-	case q.pending() > 0: // more of the prompt is to come
+	case q.left() > 0: // more of the prompt is to come
 	case j.request.MaxTokens == 0:
 		for choice := range j.request.Choices {
 			if j.dropped>>choice&1 == 0 {
@@ -81,7 +90,7 @@ func (s *scheduler) takeTargets(q *sequence, n int, targets []Target) bool {
 	}
 	prompt, start := len(j.request.Prompt), q.computed-n
 	if want := min(q.computed, prompt-1) - start; len(targets) < want {
-		s.fail(j, fmt.Errorf("%w %d: %d targets of %d", ErrStep, s.step.ID, len(targets), want))
+		s.fail(j, fmt.Errorf("%w %d: %d targets of %d", ErrStep, s.landed, len(targets), want))
 		return false
 	}
 	for position := len(j.targets) - 1; position < min(q.computed, prompt-1); position++ {
@@ -100,7 +109,7 @@ func (s *scheduler) takeTargets(q *sequence, n int, targets []Target) bool {
 func (s *scheduler) takeToken(q *sequence, r *Result) {
 	j := q.job
 	if r.Token < 0 {
-		s.fail(j, fmt.Errorf("%w %d: no token could be sampled", ErrStep, s.step.ID))
+		s.fail(j, fmt.Errorf("%w %d: no token could be sampled", ErrStep, s.landed))
 		return
 	}
 	if !j.forked {
@@ -152,7 +161,7 @@ func (s *scheduler) fork(j *job) {
 			continue
 		}
 		q := j.newSequence(s.nextID(), choice)
-		q.computed = shared
+		q.computed, q.begun = shared, shared
 		q.blocks = append(q.blocks, first.blocks[:blocksFor(shared)]...)
 		for _, id := range q.blocks {
 			s.pool.retain(id)
@@ -221,7 +230,7 @@ func (s *scheduler) dropChoice(j *job, choice int) {
 func (s *scheduler) takeBeams(j *job, results []Result) {
 	for i := range results {
 		if len(results[i].Top) == 0 {
-			s.fail(j, fmt.Errorf("%w %d: no candidates for a beam", ErrStep, s.step.ID))
+			s.fail(j, fmt.Errorf("%w %d: no candidates for a beam", ErrStep, s.landed))
 			return
 		}
 	}
@@ -255,7 +264,7 @@ func (s *scheduler) followBeams(j *job) {
 		for _, id := range q.blocks {
 			s.pool.retain(id)
 		}
-		q.computed = from.computed
+		q.computed, q.begun = from.computed, from.computed
 		next = append(next, q)
 	}
 	for _, q := range old {

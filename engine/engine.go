@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -18,8 +16,11 @@ type Engine struct {
 	executor  Executor
 	logger    *slog.Logger
 	scheduler *scheduler    // of Run's goroutine
-	output    Output        // likewise
 	pace      pace          // likewise
+	under     []*slot       // steps under way, the oldest first; likewise
+	spare     []*slot       // memory for others; likewise
+	landed    time.Time     // when the last step ended; likewise
+	held      bool          // nothing new may begin while something is under way; likewise
 	wake      chan struct{} // holds one if there is something to do
 
 	mu       sync.Mutex
@@ -180,148 +181,6 @@ func (e *Engine) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// errRunning says that Run was called twice.
-var errRunning = errors.New("engine runs already")
-
-// Run schedules, executes and commits steps until ctx ends; then all requests that are left end with ErrClosed and Run returns
-// nil. It can be called once.
-func (e *Engine) Run(ctx context.Context) error {
-	e.mu.Lock()
-	again := e.running
-	e.running = true
-	e.mu.Unlock()
-	if again {
-		return errRunning
-	}
-	for ctx.Err() == nil {
-		e.collect()
-		e.scheduler.prompts = e.pace.tokens
-		step := e.scheduler.schedule()
-		probes := e.addProbe(step)
-		e.deliver()
-		if len(step.Chunks) == 0 {
-			select {
-			case <-e.wake:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		e.execute(ctx, step, probes)
-	}
-	e.stop()
-	return nil
-}
-
-// collect brings what callers want to the scheduler.
-func (e *Engine) collect() {
-	e.mu.Lock()
-	inbox, commands, epoch, blocks := e.inbox, e.commands, e.epoch, e.blocks
-	e.inbox, e.commands = nil, nil
-	e.mu.Unlock()
-	s := e.scheduler
-	for _, j := range inbox {
-		s.submit(j)
-	}
-	for _, c := range commands {
-		switch {
-		case c.job.over:
-		case c.choice == cancelAll:
-			s.cancel(c.job)
-		default:
-			s.dropChoice(c.job, c.choice)
-		}
-	}
-	if epoch != s.step.Epoch {
-		e.logger.Info("epoch changed", "epoch", epoch, "replayed", len(s.running))
-		s.step.Epoch = epoch
-		s.forget()
-		s.resize(blocks)
-	}
-}
-
-// probeTokens is what a probe computes: any vocabulary has a token 0.
-var (
-	probeTokens = []int32{0}
-	probeBlocks = []BlockID{0}
-)
-
-// addProbe returns those who wait for a probe, and sees to it that the step samples.
-func (e *Engine) addProbe(step *Step) []chan error {
-	e.mu.Lock()
-	probes := e.probes
-	e.probes = nil
-	e.mu.Unlock()
-	if len(probes) == 0 {
-		return nil
-	}
-	for i := range step.Chunks {
-		if step.Chunks[i].Sample {
-			return probes
-		}
-	}
-	step.Chunks = append(step.Chunks, Chunk{Tokens: probeTokens, Blocks: probeBlocks, Sample: true, Params: &greedy})
-	return probes
-}
-
-// execute runs a step and commits what it gives.
-func (e *Engine) execute(ctx context.Context, step *Step, probes []chan error) {
-	tokens := 0
-	for i := range step.Chunks {
-		tokens += len(step.Chunks[i].Tokens)
-	}
-	if e.logger.Enabled(ctx, slog.LevelDebug) {
-		e.logger.Debug("step", "step", step.ID, "chunks", len(step.Chunks), "tokens", tokens, "copies", len(step.Copies))
-	}
-	begun := time.Now()
-	e.output.Results = e.output.Results[:0]
-	err := e.executor.Execute(ctx, step, &e.output)
-	if err == nil {
-		err = complete(step, e.output.Results)
-	}
-	switch {
-	case err == nil:
-		e.scheduler.commit(e.output.Results)
-	case ctx.Err() != nil:
-		err = ErrClosed
-	default:
-		err = fmt.Errorf("%w %d: %w", ErrStep, step.ID, err)
-		e.failed(step, err)
-	}
-	for _, done := range probes {
-		done <- err
-	}
-	took := time.Since(begun)
-	e.pace.note(tokens, took)
-	e.measure(begun, took, tokens, err)
-	e.deliver()
-}
-
-// complete checks that there is a result for each chunk, and a token for the engine's own probe.
-func complete(step *Step, results []Result) error {
-	last := len(step.Chunks) - 1
-	if len(results) != last+1 {
-		return fmt.Errorf("%d results of %d chunks", len(results), last+1)
-	}
-	if step.Chunks[last].Sequence == 0 && results[last].Token < 0 {
-		return errors.New("the probe gave no token")
-	}
-	return nil
-}
-
-// failed ends the requests of a step that could not be run, unless it was for a plan that has been replaced.
-func (e *Engine) failed(step *Step, err error) {
-	e.mu.Lock()
-	stale := e.epoch != step.Epoch
-	e.mu.Unlock()
-	if stale {
-		e.logger.Warn("step of an old plan failed", "step", step.ID, "epoch", step.Epoch, "error", err)
-		e.scheduler.forget() // all of it is computed again
-		return
-	}
-	e.logger.Error("step failed", "step", step.ID, "epoch", step.Epoch, "chunks", len(step.Chunks), "error", err)
-	e.scheduler.abort(err)
 }
 
 // deliver hands news and endings to the handles. Whoever has read the end of a request finds it in the statistics.

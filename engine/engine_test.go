@@ -216,7 +216,7 @@ func TestBadOutput(t *testing.T) {
 		"no targets":    {Request{Prompt: []int32{1, 2}, PromptLogprobs: true}, func(out *Output) { out.Results = []Result{{}} }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := New(testConfig, executor(func(_ context.Context, _ *Step, out *Output) error { c.give(out); return nil }), nil)
+			e, err := New(testConfig, OneAtATime(func(_ context.Context, _ *Step, out *Output) error { c.give(out); return nil }), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,12 +233,6 @@ func TestBadOutput(t *testing.T) {
 			}
 		})
 	}
-}
-
-type executor func(ctx context.Context, step *Step, out *Output) error
-
-func (f executor) Execute(ctx context.Context, step *Step, out *Output) error {
-	return f(ctx, step, out)
 }
 
 // TestRunEnds checks that everything ends with ErrClosed when Run's context does: running, waiting, submitted and probing.
@@ -431,7 +425,7 @@ func TestShellAllocations(t *testing.T) {
 		}
 		return nil
 	}
-	e, err := New(config, executor(give), nil)
+	e, err := New(config, OneAtATime(give), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,10 +436,10 @@ func TestShellAllocations(t *testing.T) {
 	ctx := context.Background()
 	step := func() {
 		e.collect()
-		step := e.scheduler.schedule()
-		probes := e.addProbe(step)
+		for e.begin(ctx) {
+		}
 		e.deliver()
-		e.execute(ctx, step, probes)
+		e.finish(ctx)
 		for _, h := range handles {
 			if event, err := h.Next(ctx); err != nil || event.Token != 7 {
 				t.Fatalf("%+v, %v", event, err)

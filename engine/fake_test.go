@@ -20,6 +20,8 @@ type fakeModel struct {
 	parts      [1]sample.Part
 	steps      int
 	before     func(ctx context.Context, step *Step) error // may be nil
+	depth      int                                         // steps that may be under way; 1 if it is 0
+	started    []started
 }
 
 // cell is what a position keeps: its token and a hash of all tokens up to it.
@@ -27,6 +29,12 @@ type cell struct {
 	token int32
 	chain uint64
 	full  bool
+}
+
+// started is a step that waits for its turn.
+type started struct {
+	step *Step
+	out  *Output
 }
 
 func newFakeModel(config Config, vocabulary int) *fakeModel {
@@ -49,6 +57,19 @@ func logits(row []float32, chain uint64) {
 	for v := range row {
 		row[v] = float32(scramble(chain+uint64(v)*77)%4096)/512 - 4
 	}
+}
+
+func (f *fakeModel) Depth() int { return max(f.depth, 1) }
+
+func (f *fakeModel) Start(_ context.Context, step *Step, out *Output) {
+	f.started = append(f.started, started{step, out})
+}
+
+// Wait runs the oldest step only now, when the engine may have given away or changed what the step was made from.
+func (f *fakeModel) Wait(ctx context.Context) error {
+	next := f.started[0]
+	f.started = f.started[1:]
+	return f.Execute(ctx, next.step, next.out)
 }
 
 func (f *fakeModel) Execute(ctx context.Context, step *Step, out *Output) error {

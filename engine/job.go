@@ -35,14 +35,19 @@ type sequence struct {
 	tokens   []int32 // prompt and output
 	blocks   []BlockID
 	computed int           // positions whose keys and values the blocks hold
+	begun    int           // and those that they will hold after the steps under way
+	life     uint32        // counts how often it has lost its blocks
 	params   sample.Params // with the choice's own seed
 	early    sample.Params // the same with the stop ids banned
 	logsum   float64       // of the output's log-probabilities
 	held     []Event       // not to be shown before the end
 }
 
-// pending is the number of tokens whose keys and values are to be computed; the last of them gives the next token.
-func (q *sequence) pending() int { return len(q.tokens) - q.computed }
+// pending is the number of tokens that no step has begun to compute; the last of them gives the next token.
+func (q *sequence) pending() int { return len(q.tokens) - q.begun }
+
+// left is the number of tokens whose keys and values are not there yet.
+func (q *sequence) left() int { return len(q.tokens) - q.computed }
 
 // output is the number of tokens after the prompt.
 func (q *sequence) output() int { return len(q.tokens) - len(q.job.request.Prompt) }
@@ -89,11 +94,11 @@ func (j *job) searches() bool { return j.search != nil }
 // scored tells whether the log-probability of each token is needed.
 func (j *job) scored() bool { return j.request.Logprobs || j.holds() }
 
-// prefilling is the sequence whose turn it is to compute more than one token, or nil. The next one waits for it, because then
+// prefilling is the sequence whose turn it is to compute more than one token, or nil. The next one waits for its end, because then
 // it finds what they share in the cache.
 func (j *job) prefilling() *sequence {
 	for _, q := range j.live {
-		if q.pending() > 1 {
+		if q.left() > 1 {
 			return q
 		}
 	}

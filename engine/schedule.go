@@ -5,19 +5,21 @@ import "polynode/engine/sample"
 // planned is one sequence's share of the step in the making.
 type planned struct {
 	sequence *sequence
+	life     uint32 // the sequence's, when this was planned
 	tokens   int
 	copy     BlockCopy // Target 0 is none
 }
 
-// schedule makes the next step. The step is valid until the next call; it is empty if there is nothing to do. After a step with
-// chunks, commit or abort must be called before anything else.
+// schedule makes the next step. It is empty if there is nothing to do beside what is under way. launch must be called with a step that has
+// chunks before anything else, and the step is valid until then or until commit or abort have taken it.
 func (s *scheduler) schedule() *Step {
 	s.plan = s.plan[:0]
 	s.budget = s.config.StepTokens
+	s.share()
 	for i := 0; i < len(s.running); i++ { // preemption shortens it from its end
 		s.decode(s.running[i])
 	}
-	s.budget = min(s.budget, s.prompts)
+	s.budget = min(s.budget, s.part)
 	for i := 0; i < len(s.running); i++ {
 		s.prefill(s.running[i])
 	}
@@ -25,29 +27,22 @@ func (s *scheduler) schedule() *Step {
 	return s.write()
 }
 
-// decode plans one token for each sequence that has only one pending. Beams step all together or not at all.
+// decode plans one token for each sequence that has only one pending, as long as the step has room for them. Beams step all together or not
+// at all.
 func (s *scheduler) decode(j *job) {
 	if j.searches() && j.forked {
-		if j.prefilling() == nil && !s.isPlanned(j.live[0]) {
+		if s.rows > 0 && j.prefilling() == nil && j.live[0].pending() == 1 {
+			s.rows -= len(j.live)
 			s.place(j, j.live, 1)
 		}
 		return
 	}
 	for i, q := range j.live {
-		if q.pending() == 1 && !s.isPlanned(q) {
+		if s.rows > 0 && q.pending() == 1 {
+			s.rows--
 			s.place(j, j.live[i:i+1], 1)
 		}
 	}
-}
-
-// isPlanned tells whether the step in the making has the sequence already.
-func (s *scheduler) isPlanned(q *sequence) bool {
-	for i := len(s.plan) - 1; i >= 0; i-- {
-		if s.plan[i].sequence == q {
-			return true
-		}
-	}
-	return false
 }
 
 // prefill plans a chunk of the job's sequence whose turn it is: as many tokens as budget and free blocks allow.
@@ -57,7 +52,7 @@ func (s *scheduler) prefill(j *job) {
 		if q == nil {
 			break
 		}
-		if q.computed == 0 && len(q.blocks) == 0 {
+		if q.begun == 0 && len(q.blocks) == 0 {
 			s.reuse(q)
 		}
 		want := q.pending()
@@ -65,9 +60,12 @@ func (s *scheduler) prefill(j *job) {
 			want-- // the last token of all beams comes together
 		}
 		if want == 0 {
+			if q.begun > q.computed {
+				return // its end is under way
+			}
 			continue // the cache had the rest
 		}
-		room := (len(q.blocks)+s.pool.free)*BlockTokens - q.computed
+		room := (len(q.blocks)+s.pool.free)*BlockTokens - q.begun
 		s.place(j, []*sequence{q}, min(want, s.budget, max(room, 1)))
 		return
 	}
@@ -81,6 +79,7 @@ func (s *scheduler) reuse(q *sequence) {
 		q.blocks = append(q.blocks, id)
 	})
 	q.computed = len(q.blocks) * BlockTokens
+	q.begun = q.computed
 	s.counts.cachedTokens += uint64(q.computed)
 }
 
@@ -98,7 +97,8 @@ func (s *scheduler) place(j *job, sequences []*sequence, n int) {
 	}
 	for _, q := range sequences {
 		s.budget -= n
-		s.plan = append(s.plan, planned{q, n, s.cover(q, q.computed+n)})
+		s.plan = append(s.plan, planned{q, q.life, n, s.cover(q, q.begun+n)})
+		q.begun += n
 	}
 }
 
@@ -106,7 +106,7 @@ func (s *scheduler) place(j *job, sequences []*sequence, n int) {
 func (s *scheduler) need(sequences []*sequence, n int) int {
 	count := 0
 	for _, q := range sequences {
-		count += max(0, blocksFor(q.computed+n)-len(q.blocks))
+		count += max(0, blocksFor(q.begun+n)-len(q.blocks))
 		if b := s.writes(q); b != nil && b.refs-b.taken > 1 {
 			b.taken++
 			count++
@@ -122,16 +122,16 @@ func (s *scheduler) need(sequences []*sequence, n int) int {
 
 // writes is the block that a sequence has and is going to write to first, or nil.
 func (s *scheduler) writes(q *sequence) *block {
-	if k := q.computed / BlockTokens; k < len(q.blocks) {
+	if k := q.begun / BlockTokens; k < len(q.blocks) {
 		return &s.pool.blocks[q.blocks[k]]
 	}
 	return nil
 }
 
-// cover gives a sequence blocks of its own for positions computed to end-1. It returns the copy that this takes.
+// cover gives a sequence blocks of its own for positions begun to end-1. It returns the copy that this takes.
 func (s *scheduler) cover(q *sequence, end int) (c BlockCopy) {
 	if b := s.writes(q); b != nil {
-		k := q.computed / BlockTokens
+		k := q.begun / BlockTokens
 		if b.refs > 1 {
 			c = BlockCopy{Source: q.blocks[k], Target: s.pool.take()}
 			s.pool.release(q.blocks[k])
@@ -151,29 +151,36 @@ var greedy sample.Params
 
 // write makes the step of the plan.
 func (s *scheduler) write() *Step {
-	step := &s.step
-	step.ID++
+	f := s.flightFor()
+	step := &f.step
+	s.steps++
+	step.ID, step.Epoch = s.steps, s.epoch
+	f.blocks = f.blocks[:0]
 	step.Copies, step.Chunks = step.Copies[:0], step.Chunks[:0]
 	for i := range s.plan {
 		p := &s.plan[i]
 		if p.copy.Target != 0 {
 			step.Copies = append(step.Copies, p.copy)
 		}
-		step.Chunks = append(step.Chunks, s.chunk(p.sequence, p.tokens))
+		step.Chunks = append(step.Chunks, f.chunk(p.sequence, p.tokens))
 	}
 	return step
 }
 
-// chunk describes n tokens of a sequence.
-func (s *scheduler) chunk(q *sequence, n int) Chunk {
-	j, end := q.job, q.computed+n
-	r := &j.request
+// chunk describes the last n tokens of those that a sequence has begun. Its block table is a copy, because the sequence's own may change while
+// the step is under way; tokens and parameters do not.
+func (f *flight) chunk(q *sequence, n int) Chunk {
+	j, end := q.job, q.begun
+	start, r := end-n, &j.request
 	c := Chunk{
-		Sequence: q.id, Tokens: q.tokens[q.computed:end], Start: q.computed, Blocks: q.blocks[:blocksFor(end)],
+		Sequence: q.id, Tokens: q.tokens[start:end], Start: start,
 		Sample: end == len(q.tokens) && r.MaxTokens > 0,
 	}
-	if q.computed < len(r.Prompt) && j.known() < len(r.Prompt) {
-		c.Targets = j.next[q.computed:min(end, len(r.Prompt))]
+	from := len(f.blocks)
+	f.blocks = append(f.blocks, q.blocks[:blocksFor(end)]...)
+	c.Blocks = f.blocks[from:len(f.blocks):len(f.blocks)]
+	if start < len(r.Prompt) && j.known() < len(r.Prompt) {
+		c.Targets = j.next[start:min(end, len(r.Prompt))]
 		c.Top = r.Top
 	}
 	if !c.Sample {

@@ -1,6 +1,10 @@
 package engine
 
-import "slices"
+import (
+	"slices"
+
+	"polynode/shard"
+)
 
 // scheduler decides what each step computes. It is a pure state machine: jobs, cancellations and outputs go in, steps, news and
 // endings come out, in the same order for the same input.
@@ -11,11 +15,20 @@ type scheduler struct {
 	running []*job // by age
 	width   int    // sequences that the running jobs may have
 
+	epoch   shard.Epoch
+	depth   int // steps that may be under way at once
 	prompts int // prompt tokens that a step may have
 
-	plan   []planned // the step in the making
+	making *flight   // the step in the making, or nil
+	plan   []planned // of it
 	budget int       // tokens that still fit into it
-	step   Step
+	rows   int       // of these, single tokens of sequences
+	part   int       // of these, tokens of prompts
+	steps  uint64    // that were made
+
+	flights []*flight // under way, the oldest first
+	idle    []*flight // memory of others
+	landed  uint64    // number of the step that is being committed
 
 	news    []news   // since the caller last took them
 	endings []ending // likewise
@@ -45,13 +58,13 @@ type counts struct {
 }
 
 func newScheduler(c Config) *scheduler {
-	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff), prompts: c.StepTokens, step: Step{Epoch: c.Epoch}}
+	return &scheduler{config: c, pool: newPool(c.Blocks, !c.CacheOff), prompts: c.StepTokens, depth: 1, epoch: c.Epoch}
 }
 
 // submit puts a job at the end of the queue.
 func (s *scheduler) submit(j *job) { s.waiting = append(s.waiting, j) }
 
-// cancel ends a job without an error or news: its reader is gone. All of its blocks are free at once.
+// cancel ends a job without an error or news: its reader is gone. All of its blocks are free at once, whatever is under way.
 func (s *scheduler) cancel(j *job) {
 	s.drop(j)
 	s.endings = append(s.endings, ending{j, ErrCancelled})
@@ -89,12 +102,13 @@ func (s *scheduler) drop(j *job) {
 	}
 }
 
-// free gives back a sequence's blocks, the last first.
+// free gives back a sequence's blocks, the last first. What it has under way is lost.
 func (s *scheduler) free(q *sequence) {
 	for _, id := range slices.Backward(q.blocks) {
 		s.pool.release(id)
 	}
-	q.blocks, q.computed = q.blocks[:0], 0
+	q.blocks, q.computed, q.begun = q.blocks[:0], 0, 0
+	q.life++
 }
 
 // preempt takes the youngest running job off its blocks and puts it at the head of the queue. It will compute the tokens that it
@@ -117,12 +131,17 @@ func (s *scheduler) preempt() {
 	s.counts.preemptions++
 }
 
-// forget preempts everything and empties the cache: the ranks have lost what the blocks held.
-func (s *scheduler) forget() {
+// recall preempts everything: what is under way is lost.
+func (s *scheduler) recall() {
 	s.plan = s.plan[:0]
 	for len(s.running) > 0 {
 		s.preempt()
 	}
+}
+
+// forget preempts everything and empties the cache: the ranks have lost what the blocks held.
+func (s *scheduler) forget() {
+	s.recall()
 	s.pool.forgetAll()
 }
 

@@ -18,6 +18,7 @@ type table struct {
 	*scheduler
 	model  *fakeModel
 	output Output
+	steps  []*Step // under way
 	jobs   []*job
 	told   map[*job][]Event
 	over   map[*job]error
@@ -54,6 +55,15 @@ func (t *table) submitRequest(r Request) (*job, error) {
 
 // run does one step and returns it; it has no chunks if there was nothing to do.
 func (t *table) run() (*Step, error) {
+	step, err := t.begin()
+	if err == nil {
+		err = t.finish()
+	}
+	return step, err
+}
+
+// begin schedules a step, which is under way then if it has chunks.
+func (t *table) begin() (*Step, error) {
 	step := t.schedule()
 	left := t.config.StepTokens - t.budget
 	for _, c := range step.Chunks {
@@ -63,12 +73,36 @@ func (t *table) run() (*Step, error) {
 		return nil, fmt.Errorf("step %d: the budget is off by %d tokens", step.ID, left)
 	}
 	if len(step.Chunks) > 0 {
-		if err := t.model.Execute(context.Background(), step, &t.output); err != nil {
-			return nil, fmt.Errorf("step %d: %w", step.ID, err)
-		}
-		t.commit(t.output.Results)
+		t.launch()
+		t.steps = append(t.steps, step)
 	}
 	return step, t.collect()
+}
+
+// finish runs the oldest step under way, if there is one, and commits it.
+func (t *table) finish() error {
+	if len(t.steps) == 0 {
+		return nil
+	}
+	step := t.steps[0]
+	t.steps = t.steps[1:]
+	if err := t.model.Execute(context.Background(), step, &t.output); err != nil {
+		return fmt.Errorf("step %d: %w", step.ID, err)
+	}
+	t.commit(t.output.Results)
+	return t.collect()
+}
+
+// work begins a step if one more may be under way and there is something to do, and otherwise finishes the oldest. It returns false if there
+// is nothing to do at all.
+func (t *table) work() (bool, error) {
+	if len(t.steps) < t.depth {
+		step, err := t.begin()
+		if err != nil || len(step.Chunks) > 0 {
+			return true, err
+		}
+	}
+	return len(t.steps) > 0, t.finish()
 }
 
 // collect takes news and endings and checks what must always hold.
@@ -107,8 +141,12 @@ func (t *table) check() error {
 			for _, id := range q.blocks {
 				refs[id]++
 			}
-			if q.computed > len(q.blocks)*BlockTokens || q.computed >= len(q.tokens) {
-				return fmt.Errorf("%s: %d of %d tokens computed in %d blocks", j.request.ID, q.computed, len(q.tokens), len(q.blocks))
+			if q.begun > len(q.blocks)*BlockTokens || q.computed >= len(q.tokens) || q.begun < q.computed || q.begun > len(q.tokens) {
+				return fmt.Errorf("%s: %d of %d tokens computed and %d begun in %d blocks",
+					j.request.ID, q.computed, len(q.tokens), q.begun, len(q.blocks))
+			}
+			if len(t.flights) == 0 && q.begun != q.computed {
+				return fmt.Errorf("%s: %d tokens begun and %d computed with nothing under way", j.request.ID, q.begun, q.computed)
 			}
 		}
 		distinct := map[BlockID]bool{}
@@ -126,7 +164,7 @@ func (t *table) check() error {
 	}
 	for _, j := range t.waiting {
 		for _, q := range j.live {
-			if len(q.blocks) > 0 || q.computed > 0 {
+			if len(q.blocks) > 0 || q.computed > 0 || q.begun > 0 {
 				return fmt.Errorf("%s waits with blocks", j.request.ID)
 			}
 		}
@@ -174,12 +212,12 @@ func (t *table) checkPool(refs map[BlockID]int32) error {
 
 // finishAll steps until nothing is left.
 func (t *table) finishAll(most int) error {
-	for range most {
-		step, err := t.run()
+	for range 2 * most { // each step begins and ends
+		busy, err := t.work()
 		if err != nil {
 			return err
 		}
-		if len(step.Chunks) == 0 {
+		if !busy {
 			if len(t.running)+len(t.waiting) > 0 {
 				return fmt.Errorf("nothing to do with %d running and %d waiting", len(t.running), len(t.waiting))
 			}
@@ -303,9 +341,10 @@ func drawConfig(t *rapid.T) Config {
 // TestWorkloads is the promise of the package: whatever comes together, in however little memory, every request ends once,
 // with exactly what it gives when it runs alone; nothing waits for ever; all blocks come back.
 func TestWorkloads(t *testing.T) {
-	preempted, copied, reused, searched := 0, 0, 0, 0
+	preempted, copied, reused, searched, deepest, lost := 0, 0, 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		bench := newTable(drawConfig(t))
+		bench.depth = rapid.IntRange(1, 4).Draw(t, "depth")
 		for range rapid.IntRange(1, 60).Draw(t, "actions") {
 			switch rapid.IntRange(0, 9).Draw(t, "action") {
 			case 0, 1, 2:
@@ -325,16 +364,30 @@ func TestWorkloads(t *testing.T) {
 					bench.dropChoice(j, rapid.IntRange(0, 3).Draw(t, "choice"))
 				}
 			case 5:
-				if rapid.IntRange(0, 9).Draw(t, "forget") == 0 {
+				switch rapid.IntRange(0, 19).Draw(t, "forget") {
+				case 0, 1: // what is under way ends before
+					for len(bench.steps) > 0 {
+						if err := bench.finish(); err != nil {
+							t.Fatal(err)
+						}
+					}
 					bench.forget()
 					clear(bench.model.blocks)
+				case 2: // the oldest step fails, and the others with it
+					bench.lose(errCable)
 				}
-			default:
-				step, err := bench.run()
-				if err != nil {
+			case 6:
+				if err := bench.finish(); err != nil {
 					t.Fatal(err)
 				}
-				copied += len(step.Copies)
+			default:
+				if _, err := bench.work(); err != nil {
+					t.Fatal(err)
+				}
+				for _, step := range bench.steps {
+					copied += len(step.Copies)
+				}
+				deepest = max(deepest, len(bench.steps))
 			}
 			if err := bench.collect(); err != nil {
 				t.Fatal(err)
@@ -344,6 +397,10 @@ func TestWorkloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, j := range bench.jobs {
+			if errors.Is(bench.over[j], errCable) {
+				lost++
+				continue
+			}
 			if err := bench.verify(j); err != nil {
 				t.Fatal(err)
 			}
@@ -351,10 +408,21 @@ func TestWorkloads(t *testing.T) {
 		preempted += int(bench.counts.preemptions)
 		reused += int(bench.counts.cachedTokens)
 	})
-	if !t.Failed() && !testing.Short() && (preempted == 0 || copied == 0 || reused == 0 || searched == 0) {
-		t.Errorf("%d preemptions, %d copies, %d tokens from the cache, %d searches: the workloads show too little",
-			preempted, copied, reused, searched)
+	if !t.Failed() && !testing.Short() && (preempted == 0 || copied == 0 || reused == 0 || searched == 0 || deepest < 2 || lost == 0) {
+		t.Errorf("%d preemptions, %d copies, %d tokens from the cache, %d searches, %d steps under way, %d lost: the workloads show too little",
+			preempted, copied, reused, searched, deepest, lost)
 	}
+}
+
+// errCable is why steps fail here.
+var errCable = errors.New("the cable is out")
+
+// lose has the oldest step fail, and those behind it.
+func (t *table) lose(cause error) {
+	for range t.steps {
+		t.abort(cause)
+	}
+	t.steps = nil
 }
 
 // TestCrowds lets requests of several sequences fight for hardly more blocks than the largest of them needs.
@@ -383,12 +451,13 @@ func TestCrowds(t *testing.T) {
 		}
 		config.Blocks += rapid.IntRange(0, 6).Draw(t, "more blocks")
 		bench := newTable(config)
+		bench.depth = rapid.IntRange(1, 3).Draw(t, "depth")
 		for _, r := range requests {
 			if _, err := bench.submitRequest(r); err != nil {
 				t.Fatal(err)
 			}
 			for range rapid.IntRange(0, 20).Draw(t, "steps") {
-				if _, err := bench.run(); err != nil {
+				if _, err := bench.work(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -496,6 +565,7 @@ func TestAllocations(t *testing.T) {
 		if len(step.Chunks) != 8 {
 			t.Fatalf("%d chunks", len(step.Chunks))
 		}
+		bench.launch()
 		for len(out.Results) < 8 {
 			out.Results = append(out.Results, Result{})
 		}
@@ -527,6 +597,7 @@ func BenchmarkStep(b *testing.B) {
 					}
 				}
 				step := bench.schedule()
+				bench.launch()
 				for i := range step.Chunks {
 					out[i] = Result{Token: int32(step.Chunks[i].Start % 1000)}
 				}

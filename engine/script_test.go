@@ -128,6 +128,7 @@ func (s *scripted) do(words []string) (string, error) {
 		clear(s.model.blocks)
 	case "fail":
 		step := s.schedule()
+		s.launch()
 		s.abort(fmt.Errorf("%w %d: out of order", ErrStep, step.ID))
 	default:
 		return "", fmt.Errorf("no such command")
@@ -244,6 +245,7 @@ func (s *scripted) steps(n int) (string, error) {
 		}
 		out.WriteString("\n")
 		if len(step.Chunks) > 0 {
+			s.launch()
 			if err := s.model.Execute(context.Background(), step, &s.output); err != nil {
 				return "", err
 			}
@@ -267,6 +269,7 @@ func (s *scripted) drain() (string, error) {
 			state, err := s.state()
 			return fmt.Sprintf("%d steps, %d preemptions so far\n%s%s", n, s.counts.preemptions, out.String(), state), err
 		}
+		s.launch()
 		if err := s.model.Execute(context.Background(), step, &s.output); err != nil {
 			return "", err
 		}

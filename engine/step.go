@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"context"
-
 	"polynode/engine/sample"
 	"polynode/shard"
 )
@@ -24,14 +22,6 @@ type Place struct {
 	Rank       int         `json:"rank"`
 	Blocks     int         `json:"blocks"`    // of KV, the same on every rank
 	KVFormat   string      `json:"kv_format"` // as it is written in settings
-}
-
-// Executor runs steps on the model, near or far. Execute is called by one goroutine at a time.
-type Executor interface {
-	// Execute runs the step on every rank of the plan and fills out with one result for each chunk. What out held before
-	// is memory to be used again. Step and out belong to the caller again when Execute returns, with all that they
-	// point to. An error means that no block of the step can be trusted but the full ones of earlier steps.
-	Execute(ctx context.Context, step *Step, out *Output) error
 }
 
 // Step is one scheduled iteration: prompt chunks and single decoded tokens side by side. It carries all that a rank needs,

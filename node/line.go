@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,13 +19,15 @@ const planPatience = 60 * time.Second
 // errNoLine reports that there is no plan to run steps on.
 var errNoLine = errors.New("no plan is active")
 
-// line is the engine's executor: the pipeline of whichever plan is active. A pipeline is replaced between steps; a step that failed
-// waits for the next plan, so that the engine computes it again there and no request is lost.
+// line is the engine's executor: the pipeline of whichever plan is active. A pipeline is replaced when no step is under way; a step that failed
+// waits for the next plan, so that the engine computes it and those behind it again there and no request is lost.
 type line struct {
 	patience time.Duration
 	lost     chan error // holds the news of a step that failed, for the coordinator
 
-	running turn // held while a step runs and while the pipeline is replaced
+	under   []started          // steps that were started and not waited for, the oldest first; of the engine's goroutine
+	waited  *pipeline.Pipeline // a step of it has waited for the next plan as long as patience lasts; likewise
+	running turn               // held while a step runs on a plan of one stage, while one is started, and while the pipeline is replaced
 
 	mu       sync.Mutex
 	pipeline *pipeline.Pipeline
@@ -35,13 +38,60 @@ type line struct {
 
 var _ engine.Executor = (*line)(nil)
 
+// started is a step under way.
+type started struct {
+	step *engine.Step
+	out  *engine.Output
+	on   *pipeline.Pipeline // nil if it begins only when somebody waits for it
+}
+
 func newLine() *line {
 	return &line{running: newTurn(), patience: planPatience, lost: make(chan error, 1), replaced: make(chan struct{})}
 }
 
-// Execute runs a step on the active plan. See engine.Executor.
-func (l *line) Execute(ctx context.Context, step *engine.Step, out *engine.Output) error {
-	far, err := l.run(ctx, step, out)
+// Depth is how many steps can be under way on the active plan. See engine.Executor.
+func (l *line) Depth() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pipeline == nil {
+		return 1
+	}
+	return l.pipeline.Depth()
+}
+
+// Start begins a step on the active plan. See engine.Executor.
+func (l *line) Start(ctx context.Context, step *engine.Step, out *engine.Output) {
+	l.running.Lock()
+	defer l.running.Unlock()
+	s := started{step: step, out: out}
+	if p, err := l.current(step.Epoch); err == nil && p.Depth() > 1 {
+		s.on = p
+		p.Start(ctx, step, out)
+	}
+	l.under = append(l.under, s)
+}
+
+// current is the pipeline for steps of an epoch.
+func (l *line) current(epoch shard.Epoch) (*pipeline.Pipeline, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pipeline == nil || l.epoch > epoch {
+		return nil, errNoLine
+	}
+	return l.pipeline, nil
+}
+
+// Wait waits for the oldest step. See engine.Executor.
+func (l *line) Wait(ctx context.Context) error {
+	s := l.under[0]
+	l.under = slices.Delete(l.under, 0, 1)
+	var far bool
+	var err error
+	if s.on != nil {
+		far, err = true, s.on.Wait(ctx)
+	} else {
+		far, err = l.run(ctx, s.step, s.out)
+	}
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -49,20 +99,23 @@ func (l *line) Execute(ctx context.Context, step *engine.Step, out *engine.Outpu
 		if !far {
 			return err // what fails on this node alone would fail again
 		}
-		l.report(err, step.Epoch)
+		l.report(err, s.step.Epoch)
 	}
-	return l.await(ctx, step.Epoch, err)
+	if s.on != nil && s.on == l.waited {
+		return err // behind a step that has waited
+	}
+	err = l.await(ctx, s.step.Epoch, err)
+	l.waited = s.on
+	return err
 }
 
 // run runs a step on the pipeline that is there once no other is put in its place. It tells whether ranks of that are elsewhere.
 func (l *line) run(ctx context.Context, step *engine.Step, out *engine.Output) (far bool, err error) {
 	l.running.Lock()
 	defer l.running.Unlock()
-	l.mu.Lock()
-	p, epoch := l.pipeline, l.epoch
-	l.mu.Unlock()
-	if p == nil || epoch > step.Epoch {
-		return false, errNoLine
+	p, err := l.current(step.Epoch)
+	if err != nil {
+		return false, err
 	}
 	if p.Ranks() == 1 {
 		return false, p.Execute(ctx, step, out) // nobody to wait for, and nothing allocated
@@ -109,16 +162,19 @@ func (l *line) await(ctx context.Context, epoch shard.Epoch, cause error) error 
 	}
 }
 
-// giveUp ends the step that runs: one of its ranks is known to be gone.
+// giveUp ends the steps under way: one of their ranks is known to be gone.
 func (l *line) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopStep != nil {
 		l.stopStep()
 	}
+	if l.pipeline != nil {
+		l.pipeline.GiveUp()
+	}
 }
 
-// replace closes the pipeline after the step that runs, makes the next one, and tells the engine, all before another step begins. When it
+// replace closes the pipeline after the steps under way, makes the next one, and tells the engine, all before another step begins. When it
 // fails there is no pipeline.
 func (l *line) replace(epoch shard.Epoch, build func() (*pipeline.Pipeline, error), told func()) error {
 	l.running.Lock()

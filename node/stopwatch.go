@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type stopwatch struct {
 	next  engine.Executor
 	usage func() worker.Usage // of this node's rank, since it was made
+	under []timed             // steps under way, the oldest first
 
 	mu       sync.Mutex
 	before   worker.Usage // when the first of them had ended
@@ -22,6 +24,13 @@ type stopwatch struct {
 }
 
 var _ engine.Executor = (*stopwatch)(nil)
+
+// timed is a step under way.
+type timed struct {
+	begun  time.Time
+	epoch  shard.Epoch
+	chunks int // 0 if it does not only decode
+}
 
 // Measured is what steps of the active plan took in which every sequence got one token.
 type Measured struct {
@@ -35,12 +44,26 @@ type Measured struct {
 // smoothing is how many steps the figures look back on.
 const smoothing = 16
 
-// Execute runs a step. See engine.Executor.
-func (s *stopwatch) Execute(ctx context.Context, step *engine.Step, out *engine.Output) error {
-	begun := time.Now()
-	err := s.next.Execute(ctx, step, out)
-	if err == nil && decodes(step) {
-		s.add(step.Epoch, float64(time.Since(begun).Microseconds())/1e3, float64(len(step.Chunks)))
+// Depth is the plan's. See engine.Executor.
+func (s *stopwatch) Depth() int { return s.next.Depth() }
+
+// Start begins a step. See engine.Executor.
+func (s *stopwatch) Start(ctx context.Context, step *engine.Step, out *engine.Output) {
+	t := timed{begun: time.Now(), epoch: step.Epoch}
+	if decodes(step) {
+		t.chunks = len(step.Chunks)
+	}
+	s.under = append(s.under, t)
+	s.next.Start(ctx, step, out)
+}
+
+// Wait waits for the oldest step. See engine.Executor.
+func (s *stopwatch) Wait(ctx context.Context) error {
+	err := s.next.Wait(ctx)
+	t := s.under[0]
+	s.under = slices.Delete(s.under, 0, 1)
+	if err == nil && t.chunks > 0 {
+		s.add(t.epoch, float64(time.Since(t.begun).Microseconds())/1e3, float64(t.chunks))
 	}
 	return err
 }

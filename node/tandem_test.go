@@ -17,6 +17,8 @@ const (
 	tandemModel   = "POLYNODE_BENCH_MODEL" // name of a model in the store; the demo model without
 	tandemStore   = "POLYNODE_BENCH_STORE" // data directory whose model store is used
 	tandemBatch   = "POLYNODE_BENCH_BATCH" // sequences that run together; 1 without
+	tandemTokens  = "POLYNODE_BENCH_TOKENS" // of each prompt, and of each answer; 32 without
+	tandemRounds  = "POLYNODE_BENCH_ROUNDS" // of which the best counts; 3 without
 	tandemNetwork = "POLYNODE_BENCH_NETWORK_THREADS"
 	tandemData    = "POLYNODE_TANDEM_DATA" // the rest is for the second process
 	tandemListen  = "POLYNODE_TANDEM_LISTEN"
@@ -45,6 +47,14 @@ func tandemConfig(b testing.TB, name string) configs.Config {
 		}
 	}
 	return config
+}
+
+// tandemNumber is a number from the environment.
+func tandemNumber(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
 }
 
 // BenchmarkTandem compares one node with one thread with two of them, in two processes on this machine, that split every layer or that
@@ -88,17 +98,17 @@ func benchTandem(b *testing.B, nodes, stages int) {
 		defer func() { _ = second.Process.Kill() }()
 	}
 	j.awaitPlan(nodes)
-	batch, _ := strconv.Atoi(os.Getenv(tandemBatch))
-	options := BenchOptions{Prompt: 32, Output: 32}
+	batch, length, most := tandemNumber(tandemBatch, 1), tandemNumber(tandemTokens, 32), tandemNumber(tandemRounds, 3)
+	options := BenchOptions{Prompt: length, Output: length}
 	if _, err := n.benchRun(b.Context(), BenchOptions{Prompt: 2, Output: 2}, 1, 0); err != nil {
 		b.Fatal(err)
 	}
 	var best BenchRun
 	before, rounds := n.rank.Usage(), 0
 	for b.Loop() {
-		for range 3 {
+		for range most {
 			rounds++
-			run, err := n.benchRun(b.Context(), options, max(batch, 1), rounds)
+			run, err := n.benchRun(b.Context(), options, batch, rounds)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -106,7 +116,7 @@ func benchTandem(b *testing.B, nodes, stages int) {
 		}
 	}
 	used := n.rank.Usage().Minus(before)
-	tokens := float64(rounds * max(batch, 1) * (options.Prompt + options.Output - 1))
+	tokens := float64(rounds * batch * (options.Prompt + options.Output - 1))
 	b.ReportMetric(best.Decode, "tokens/s")
 	b.ReportMetric(best.Prefill, "prompt-tokens/s")
 	b.ReportMetric(float64(used.Traffic.BytesSent)/tokens, "B-sent/token")

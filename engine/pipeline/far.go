@@ -25,7 +25,10 @@ type Far struct {
 	network transport.Network
 	node    shard.NodeID
 	conn    transport.Conn // nil until assigned
-	out, in transport.Frame
+
+	generation uint64
+	out        transport.Frame // of who begins steps
+	in         transport.Frame // of who runs them
 }
 
 var _ Rank = (*Far)(nil)
@@ -49,17 +52,32 @@ func (f *Far) Assign(ctx context.Context, place engine.Place) error {
 	}
 	f.out.Header = transport.Header{Kind: transport.KindAssign, Generation: place.Generation, Epoch: uint64(place.Plan.Epoch)}
 	f.out.Payload = append(f.out.Payload[:0], payload...)
-	return f.ask(ctx)
+	if err := f.send(ctx); err != nil {
+		return err
+	}
+	f.generation = place.Generation
+	done := f.out.Header
+	done.Kind = transport.KindDone
+	return f.hear(ctx, done)
 }
 
-// Run has the rank compute its part of the step. See Rank.
-func (f *Far) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {
+// Begin sends the step to the rank, which takes it up when it is done with earlier ones. See Rank.
+func (f *Far) Begin(ctx context.Context, step *engine.Step) error {
 	if f.conn == nil {
 		return fmt.Errorf("%w %s: no plan assigned", ErrFar, f.node)
 	}
 	f.out.Kind, f.out.Step, f.out.Epoch = transport.KindStep, step.ID, uint64(step.Epoch)
 	f.out.Payload = engine.AppendStep(f.out.Payload[:0], step)
-	if err := f.ask(ctx); err != nil {
+	return f.send(ctx)
+}
+
+// Run waits until the rank has computed its part of the step. See Rank.
+func (f *Far) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {
+	if f.conn == nil {
+		return fmt.Errorf("%w %s: no plan assigned", ErrFar, f.node)
+	}
+	done := transport.Header{Kind: transport.KindDone, Generation: f.generation, Epoch: uint64(step.Epoch), Step: step.ID}
+	if err := f.hear(ctx, done); err != nil {
 		return err
 	}
 	if out == nil {
@@ -68,28 +86,38 @@ func (f *Far) Run(ctx context.Context, step *engine.Step, out *engine.Output) er
 	return engine.DecodeOutput(f.in.Payload, out)
 }
 
-// ask sends the frame in f.out and waits for the answer to it, but no longer than ctx.
-func (f *Far) ask(ctx context.Context) error {
+// send sends the frame in f.out, but tries no longer than ctx.
+func (f *Far) send(ctx context.Context) error {
+	conn := f.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	return f.failure(ctx, conn.Send(&f.out))
+}
+
+// hear waits for an answer with the header that is due, but no longer than ctx.
+func (f *Far) hear(ctx context.Context, want transport.Header) error {
 	conn := f.conn
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the rank ends what it does, too
 	defer stop()
-	err := conn.Send(&f.out)
-	if err == nil {
-		err = conn.Recv(&f.in)
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("%w %s: %w", ErrFar, f.node, err)
+	if err := f.failure(ctx, conn.Recv(&f.in)); err != nil {
+		return err
 	}
 	if f.in.Kind == transport.KindFailed {
 		return fmt.Errorf("%w %s: %s", ErrFar, f.node, f.in.Payload)
 	}
-	want := f.out.Header
-	want.Kind = transport.KindDone
 	if f.in.Header != want {
 		return fmt.Errorf("%w %s: answered %+v, want %+v", ErrFar, f.node, f.in.Header, want)
+	}
+	return nil
+}
+
+// failure is what became of a call of the connection.
+func (f *Far) failure(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("%w %s: %w", ErrFar, f.node, err)
 	}
 	return nil
 }

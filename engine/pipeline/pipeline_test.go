@@ -23,6 +23,7 @@ var errBroken = errors.New("broken")
 type fakeRank struct {
 	mu         sync.Mutex
 	seat       string
+	begun      []uint64
 	steps      []uint64
 	closed     int
 	assignErr  error
@@ -38,6 +39,13 @@ func (r *fakeRank) Assign(ctx context.Context, place engine.Place) error {
 		return ctx.Err()
 	}
 	return r.assignErr
+}
+
+func (r *fakeRank) Begin(_ context.Context, step *engine.Step) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = append(r.begun, step.ID)
+	return nil
 }
 
 func (r *fakeRank) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {

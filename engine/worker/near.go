@@ -43,6 +43,9 @@ func (n *Near) Assign(ctx context.Context, place engine.Place) error {
 	return nil
 }
 
+// Begin does nothing: a rank in this process gets its steps from Run. See pipeline.Rank.
+func (n *Near) Begin(context.Context, *engine.Step) error { return nil }
+
 // Run computes the rank's part of a step. See pipeline.Rank.
 func (n *Near) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {
 	n.mu.Lock()

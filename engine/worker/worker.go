@@ -112,6 +112,9 @@ func (w *Worker) Clamps() int64 {
 	return stage.Clamps()
 }
 
+// Begin does nothing: a rank in this process gets its steps from Run. See pipeline.Rank.
+func (w *Worker) Begin(context.Context, *engine.Step) error { return nil }
+
 // Run computes one step. See pipeline.Rank. A step that fails ends the links, so that no other rank waits for this one.
 func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output) error {
 	if w.stage == nil {
