@@ -17,7 +17,8 @@ const (
 	tandemModel   = "POLYNODE_BENCH_MODEL" // name of a model in the store; the demo model without
 	tandemStore   = "POLYNODE_BENCH_STORE" // data directory whose model store is used
 	tandemBatch   = "POLYNODE_BENCH_BATCH" // sequences that run together; 1 without
-	tandemTokens  = "POLYNODE_BENCH_TOKENS" // of each prompt, and of each answer; 32 without
+	tandemPrompt  = "POLYNODE_BENCH_PROMPT" // tokens of each prompt; 32 without
+	tandemOutput  = "POLYNODE_BENCH_OUTPUT" // tokens of each answer; 32 without
 	tandemRounds  = "POLYNODE_BENCH_ROUNDS" // of which the best counts; 3 without
 	tandemNetwork = "POLYNODE_BENCH_NETWORK_THREADS"
 	tandemData    = "POLYNODE_TANDEM_DATA" // the rest is for the second process
@@ -98,8 +99,8 @@ func benchTandem(b *testing.B, nodes, stages int) {
 		defer func() { _ = second.Process.Kill() }()
 	}
 	j.awaitPlan(nodes)
-	batch, length, most := tandemNumber(tandemBatch, 1), tandemNumber(tandemTokens, 32), tandemNumber(tandemRounds, 3)
-	options := BenchOptions{Prompt: length, Output: length}
+	batch, most := tandemNumber(tandemBatch, 1), tandemNumber(tandemRounds, 3)
+	options := BenchOptions{Prompt: tandemNumber(tandemPrompt, 32), Output: tandemNumber(tandemOutput, 32)}
 	if _, err := n.benchRun(b.Context(), BenchOptions{Prompt: 2, Output: 2}, 1, 0); err != nil {
 		b.Fatal(err)
 	}
