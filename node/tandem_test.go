@@ -14,9 +14,9 @@ import (
 
 // The environment of BenchmarkTandem and of the processes that it starts.
 const (
-	tandemModel   = "POLYNODE_BENCH_MODEL" // name of a model in the store; the demo model without
-	tandemStore   = "POLYNODE_BENCH_STORE" // data directory whose model store is used
-	tandemBatch   = "POLYNODE_BENCH_BATCH" // sequences that run together; 1 without
+	tandemModel   = "POLYNODE_BENCH_MODEL"  // name of a model in the store; the demo model without
+	tandemStore   = "POLYNODE_BENCH_STORE"  // data directory whose model store is used
+	tandemBatch   = "POLYNODE_BENCH_BATCH"  // sequences that run together; 1 without
 	tandemPrompt  = "POLYNODE_BENCH_PROMPT" // tokens of each prompt; 32 without
 	tandemOutput  = "POLYNODE_BENCH_OUTPUT" // tokens of each answer; 32 without
 	tandemRounds  = "POLYNODE_BENCH_ROUNDS" // of which the best counts; 3 without
