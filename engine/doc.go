@@ -11,6 +11,8 @@
 //     copy. Full blocks with equal tokens before and in them exist once.
 //   - The oldest request always gets on: when blocks run out the youngest loses all of its own and is computed again later. What a
 //     request needs at most is known when it is submitted and fits into all blocks, so nothing waits for ever.
+//   - As many steps are under way as the executor takes. They are committed in order, and a sequence that loses its blocks meanwhile
+//     passes over what they give.
 //   - Preemption, sharing, chunking and company do not change a token: sampling depends on seed and position alone, and the
 //     logits of a position on the tokens up to it.
 //   - Every accepted request ends exactly once.
