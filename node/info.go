@@ -63,6 +63,9 @@ func (n *Node) Info() Info {
 	leader, _ := n.cluster.Leader()
 	info.Nodes, info.Coordinates, info.Founded = len(state.Nodes), leader == n.self, n.founded
 	info.Coordinator, info.Trouble = state.Nodes[leader].Name, n.troubled()
+	for id, node := range state.Nodes {
+		info.Trouble = strings.ReplaceAll(info.Trouble, string(id), node.Name)
+	}
 	if n.member != nil {
 		info.Address = n.member.Network().Address().String()
 	}

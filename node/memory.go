@@ -64,8 +64,9 @@ func (b kvBudget) blocks() (int, error) {
 		if b.wanted > 0 {
 			return 0, fmt.Errorf("%w: kv-memory is %s, and one full context needs %s for keys and values", ErrMemory, b.wanted, configs.Bytes(need))
 		}
-		return 0, fmt.Errorf("%w: one full context needs %s for keys and values, and %s are left of %s available after the model's %s; free %s, or try --kv-format q8 or a smaller --quant at import",
-			ErrMemory, configs.Bytes(need), configs.Bytes(take), configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(need-take))
+		missing := int64(float64(need)/freeShare) - free
+		return 0, fmt.Errorf("%w: one full context needs %s for keys and values, and %s are left of %s available after the model's %s; %s are missing: free them, let another machine join, or try --kv-format q8 or a smaller --quant at import",
+			ErrMemory, configs.Bytes(need), configs.Bytes(take), configs.Bytes(b.available), configs.Bytes(b.weights), configs.Bytes(missing))
 	}
 	return blocks, nil
 }

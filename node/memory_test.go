@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"polynode/configs"
 )
 
 func TestBlocksFollowTheBudget(t *testing.T) {
@@ -20,6 +22,22 @@ func TestBlocksFollowTheBudget(t *testing.T) {
 	small.available = 9 * gib
 	if _, err := small.blocks(); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "kv-format q8") {
 		t.Errorf("too little memory: %v", err)
+	}
+	mended := small
+	for range 2 { // what is said to be missing is enough, also where not even the weights have room
+		_, err := mended.blocks()
+		_, rest, _ := strings.Cut(err.Error(), "model's 8.0 GiB; ")
+		text, _, _ := strings.Cut(rest, " are missing")
+		missing, parsed := configs.ParseBytes(strings.ReplaceAll(text, " ", ""))
+		if parsed != nil {
+			t.Fatalf("%v: %v", err, parsed)
+		}
+		exact := mended
+		exact.available += int64(missing) * 102 / 100 // it is said in two digits
+		if _, err := exact.blocks(); err != nil {
+			t.Errorf("with the %s that were missing: %v", missing, err)
+		}
+		mended.available = 6 * gib
 	}
 	wanted := base
 	wanted.wanted = 2 * gib
