@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -218,12 +219,44 @@ func TestStopwatch(t *testing.T) {
 	if !decodes(decoding) {
 		t.Error("a step that decodes is not timed")
 	}
-	s.add(1, 10, 2)
-	s.add(1, 20, 2)
-	if got := s.of(1); got != (Measured{Steps: 2, StepMS: 15, LastMS: 20, Sequences: 2}) {
+	used := worker.Usage{Steps: 1}
+	used.Traffic.BytesSent, used.Traffic.FramesSent = 1000, 4
+	s.add(1, 10, 2, worker.Usage{})
+	s.add(1, 20, 2, used)
+	if got := s.of(1); got != (Measured{Steps: 2, StepMS: 15, LastMS: 20, Sequences: 2, SentBytes: 500, Frames: 2}) {
 		t.Errorf("%+v", got)
 	}
 	if got := s.of(2); got != (Measured{}) {
 		t.Errorf("of a plan that did not run: %+v", got)
+	}
+}
+
+// Whoever scrapes the coordinator sees the cluster and what its ranks say to each other.
+func TestMetricsOfACluster(t *testing.T) {
+	j := &joined{t: t}
+	n := j.up("one", together(1))
+	j.up("two", together(1))
+	j.awaitPlan(2)
+	complete(t, n, 4)
+	client := n.Client()
+	defer client.CloseIdleConnections()
+	response, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`polynode_nodes{alive="true"} 2`, `polynode_nodes{alive="false"} 0`, "polynode_plan_nodes 2"} {
+		if !strings.Contains(string(text), want+"\n") {
+			t.Errorf("no %s", want)
+		}
+	}
+	for _, grown := range []string{"polynode_plan_epoch", "polynode_rank_sent_bytes_total", "polynode_rank_received_bytes_total", "polynode_rank_step_seconds_total"} {
+		if !strings.Contains(string(text), "\n"+grown+" ") || strings.Contains(string(text), "\n"+grown+" 0\n") {
+			t.Errorf("%s does not count", grown)
+		}
 	}
 }

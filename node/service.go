@@ -39,7 +39,7 @@ func (n *Node) newService(m *store.Model, name string) (*service, error) {
 		return nil, err
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), clusterCollector{n})
 	line := newLine()
 	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: line, watch: &stopwatch{next: line, usage: n.rank.Usage}, endEngine: func() {}}, nil
 }

@@ -37,6 +37,9 @@ func printRunning(out io.Writer, p *node.ClusterPlan, explain bool) error {
 		if p.Measured.Network > 0 {
 			fmt.Fprintf(out, "; the coordinator's rank waits for others %.0f %% of the time", 100*p.Measured.Network)
 		}
+		if p.Measured.Frames > 0 {
+			fmt.Fprintf(out, "\nnetwork: that rank sends %.1f kB in %.0f messages a token", p.Measured.SentBytes/1e3, p.Measured.Frames)
+		}
 		fmt.Fprintln(out)
 	} else {
 		fmt.Fprintln(out, "measured: nothing yet: no text was generated under this plan")
