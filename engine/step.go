@@ -33,6 +33,16 @@ type Step struct {
 	Chunks []Chunk
 }
 
+// Decodes reports whether the step computes one token of each of some sequences, and nothing else. Probes do not count.
+func (s *Step) Decodes() bool {
+	for i := range s.Chunks {
+		if len(s.Chunks[i].Tokens) != 1 || s.Chunks[i].Sequence == 0 {
+			return false
+		}
+	}
+	return len(s.Chunks) > 0
+}
+
 // BlockCopy asks each rank to copy the keys and values of one block.
 type BlockCopy struct {
 	Source, Target BlockID

@@ -82,7 +82,7 @@ func (c *coordinator) beginChange(ctx context.Context, w changeWish) {
 	}
 	ch, plan, err := c.newChange(ctx, w)
 	if err != nil {
-		n.planned = nil // the model that is served is to be planned anew for whoever is here
+		n.planned = considered{} // the model that is served is to be planned anew for whoever is here
 		n.changed(changeFailed, err)
 		return
 	}
@@ -160,7 +160,7 @@ func (c *coordinator) takeChange(ctx context.Context) {
 	if failed := next.close(); failed != nil {
 		n.log.Warn("end the next model", "err", failed)
 	}
-	n.planned = nil
+	n.planned = considered{}
 	c.service, c.serving, c.broken = old, true, true
 	c.endChange(changeFailed, err)
 }

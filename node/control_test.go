@@ -211,12 +211,12 @@ func TestStopwatch(t *testing.T) {
 	for _, step := range []*engine.Step{
 		{Epoch: 1}, {Chunks: []engine.Chunk{{Sequence: 1, Tokens: []int32{1, 2}}}}, {Chunks: []engine.Chunk{{Tokens: one}}},
 	} {
-		if decodes(step) {
+		if step.Decodes() {
 			t.Errorf("%+v decodes", step)
 		}
 	}
 	s := &stopwatch{usage: func() worker.Usage { return worker.Usage{} }}
-	if !decodes(decoding) {
+	if !decoding.Decodes() {
 		t.Error("a step that decodes is not timed")
 	}
 	used := worker.Usage{Steps: 1}

@@ -31,6 +31,7 @@ const (
 func (n *Node) coordinate(ctx context.Context) {
 	var tending sync.WaitGroup
 	tending.Go(func() { n.tend(ctx) })
+	tending.Go(func() { n.gather(ctx) })
 	defer tending.Wait()
 	c := &coordinator{node: n}
 	c.seen = c.changed()
@@ -98,6 +99,7 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 	}
 	timer := time.NewTimer(retryAfter(c.failures))
 	defer timer.Stop()
+	_, learned := n.known.look()
 	var lost <-chan error
 	if c.service != nil {
 		lost = c.service.line.lost
@@ -115,6 +117,7 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 		c.takeChange(ctx)
 	case <-c.seen:
 		c.failures = 0 // what was wrong may be so no more
+	case <-learned:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -166,10 +169,15 @@ func (c *coordinator) step(ctx context.Context) (err error) {
 	s := c.service
 	defer func() {
 		if err != nil {
-			c.node.planned = nil
+			c.node.planned = considered{}
 		}
 	}()
 	workers := c.settled.look(time.Now(), c.node.workers())
+	if s.plan == nil {
+		c.node.awaitReports(ctx, workers)
+	} else if c.node.all(s.plan.Nodes(), workers) {
+		workers = c.node.known.introduced(time.Now(), workers, s.plan.Nodes())
+	}
 	if s.plan != nil && !c.broken && c.node.suits(s.plan, workers) {
 		return nil
 	}

@@ -21,7 +21,7 @@ func Join(ctx context.Context, config configs.Config, address, token string, log
 	if err := n.measure(); err != nil {
 		return err
 	}
-	return member.Join(ctx, member.Config{Dir: n.stateDir(), Name: config.Name, Listen: config.Listen, Facts: n.facts, Logger: log}, address, token)
+	return member.Join(ctx, member.Config{Dir: n.stateDir(), Name: config.Name, Listen: config.Listen, Facts: n.facts.now(), Logger: log}, address, token)
 }
 
 // Token is a join token for people.

@@ -203,9 +203,14 @@ func (n *Node) serveRenew(w http.ResponseWriter, r *http.Request) {
 
 // upkeep does what every node has to do for its own membership, until Stop.
 func (n *Node) upkeep(ctx context.Context) {
+	n.prober = n.newProber()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping sync.WaitGroup
 	keeping.Go(func() { n.renew(ctx) })
+	keeping.Go(func() { n.prober.Run(ctx) })
+	keeping.Go(func() { n.pace(ctx) })
+	keeping.Go(func() { n.keeper.run(ctx) })
+	keeping.Go(func() { n.refresh(ctx) })
 	n.later(func(context.Context) error {
 		stop()
 		keeping.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"polynode/configs"
 	"polynode/model"
@@ -23,8 +24,10 @@ type models struct {
 
 	mu    sync.Mutex
 	open  map[string]opened
-	stale []*store.Model // opened again since with more in them; ranks may still use their views
-	bytes progress
+	stale []*store.Model     // opened again since with more in them; ranks may still use their views
+	plans progress           // of the fetch for a plan that runs, or ran last
+	spare progress           // of that of spares
+	yield context.CancelFunc // ends the fetch that runs, if it is one of spares
 }
 
 type opened struct {
@@ -33,7 +36,27 @@ type opened struct {
 }
 
 // progress is how far a fetch is.
-type progress struct{ done, total int64 }
+type progress struct {
+	done, total int64
+	running     bool
+	first       int64     // done when it began
+	begun       time.Time // its first word
+}
+
+// rate is how many bytes came each second.
+func (p progress) rate(now time.Time) float64 {
+	took := now.Sub(p.begun).Seconds()
+	if !p.running || took <= 0 {
+		return 0
+	}
+	return float64(p.done-p.first) / took
+}
+
+// purpose is what a fetch is for.
+type purpose struct {
+	pace  *fetch.Pace
+	spare bool // nobody waits for it: a fetch for a plan takes its place
+}
 
 func newModels(config configs.Config) *models {
 	return &models{config: config, fetching: newTurn(), open: map[string]opened{}}
@@ -67,9 +90,12 @@ func (s *models) source(digest string) (model.Source, error) {
 }
 
 // get opens the model of a digest with what is needed of it: from this node's folder, the binary, or other nodes.
-func (s *models) get(ctx context.Context, digest string, need func(model.Config) ([]model.Piece, error), from sources) (*store.Model, error) {
-	s.fetching.Lock()
-	defer s.fetching.Unlock()
+func (s *models) get(ctx context.Context, digest string, need func(model.Config) ([]model.Piece, error), from sources, why purpose) (*store.Model, error) {
+	ctx, end, err := s.turn(ctx, why)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	if m, err := s.here(digest, need); m != nil || err != nil {
 		return m, err
 	}
@@ -79,19 +105,62 @@ func (s *models) get(ctx context.Context, digest string, need func(model.Config)
 	}
 	defer library.Close()
 	m, err := fetch.Get(ctx, from.network, library.Dir, digest, need, from.nodes, fetch.Options{
-		Progress: func(done, total int64) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.bytes = progress{done, total}
-		},
-		Dropped: from.dropped,
+		Pace:     why.pace,
+		Progress: func(done, total int64) { s.progressed(done, total, why.spare) },
+		Dropped:  from.dropped,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if why.spare && !s.config.LockWeights {
+		return nil, m.Close() // one that is open sees what came
+	}
 	return m, s.keep(m, m.Label())
+}
+
+// turn waits until no other fetch runs. One for a plan ends one of spares, which goes on later from where it was.
+func (s *models) turn(ctx context.Context, why purpose) (fetching context.Context, end func(), err error) {
+	if !why.spare {
+		s.mu.Lock()
+		if s.yield != nil {
+			s.yield()
+		}
+		s.mu.Unlock()
+	}
+	select {
+	case s.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	fetching, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why.spare {
+		s.yield = cancel
+	}
+	return fetching, func() {
+		cancel()
+		s.mu.Lock()
+		s.yield, s.plans.running, s.spare.running = nil, false, false
+		s.mu.Unlock()
+		s.fetching.Unlock()
+	}, nil
+}
+
+// progressed notes how far the fetch is that runs.
+func (s *models) progressed(done, total int64, spare bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.plans
+	if spare {
+		p = &s.spare
+	}
+	if !p.running {
+		*p = progress{running: true, first: done, begun: time.Now()}
+	}
+	p.done, p.total = done, total
 }
 
 // sources are the nodes that may have parts of a model.
@@ -138,11 +207,11 @@ func (s *models) keep(m *store.Model, name string) error {
 	return nil
 }
 
-// fetched is how far the fetch that runs, or ran last, is.
-func (s *models) fetched() progress {
+// fetched is how far the fetch for a plan is that runs, or ran last, and that of spares.
+func (s *models) fetched() (plans, spares progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bytes
+	return s.plans, s.spare
 }
 
 // close closes all. Nothing may use them any more.

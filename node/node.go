@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ import (
 	"polynode/shard"
 	"polynode/shard/planner"
 	"polynode/transport"
+	"polynode/transport/linkprobe"
 )
 
 // blocksReserved is how many blocks the engine keeps for probes.
@@ -51,11 +53,18 @@ type Node struct {
 	inside  *pipeListener
 	flights flights
 
-	facts     cluster.Facts
+	started   time.Time
+	facts     facts
 	available func() (int64, error) // bytes that a model may use
+	known     *known                // while this node coordinates: what others said
+	holdings  *holdings
+	pacer     *pacer
+	load      atomic.Int32 // a load: what the rank is busy with
+	keeper    *keeper
+	prober    *linkprobe.Prober // nil for a node that nobody can join
 	plan      plannerFunc
 	with      parts
-	planned   []machine // that the last plan was made from; of the coordinator's goroutine
+	planned   considered // what the last plan was made from; of the coordinator's goroutine
 
 	assembled func() // lets the coordinator's duties begin
 	first     sync.Once
@@ -103,7 +112,9 @@ func startFrom(ctx context.Context, config configs.Config, log *slog.Logger, wit
 	n := &Node{
 		config: config, log: log, failed: make(chan error, 1), ready: make(chan error, 1), left: make(chan struct{}),
 		models: with.models, plan: with.plan, with: with, wishes: make(chan changeWish, 1),
+		started: time.Now(), known: newKnown(), holdings: newHoldings(config.Data), pacer: newPacer(),
 	}
+	n.keeper = newKeeper(n)
 	for _, step := range []struct {
 		name  string
 		start func(context.Context) error
@@ -203,7 +214,7 @@ func (n *Node) formCluster(ctx context.Context) error {
 	n.later(n.forgetSelf)
 	n.founded = !member.Exists(n.stateDir())
 	m, err := member.Open(ctx, member.Config{
-		Dir: n.stateDir(), Name: n.config.Name, Listen: n.config.Listen, Facts: n.facts, Logger: n.log, Lead: lead,
+		Dir: n.stateDir(), Name: n.config.Name, Listen: n.config.Listen, Facts: n.facts.now(), Logger: n.log, Lead: lead,
 		Open: n.with.open,
 	})
 	if err != nil {
@@ -217,7 +228,7 @@ func (n *Node) formCluster(ctx context.Context) error {
 // formLone makes a cluster of one that nobody can join.
 func (n *Node) formLone(ctx context.Context, lead func(context.Context)) error {
 	n.self, n.founded = shard.NodeID(n.config.Name), true
-	agreed, err := cluster.Start(ctx, cluster.Config{Node: n.self, Facts: n.facts, Logger: n.log, Lead: lead})
+	agreed, err := cluster.Start(ctx, cluster.Config{Node: n.self, Facts: n.facts.now(), Logger: n.log, Lead: lead})
 	if err != nil {
 		return err
 	}
@@ -290,6 +301,8 @@ func (n *Node) answerNodes(ctx context.Context) {
 	n.front.forward = newForward(n.calls, n.cluster.Leader, n.log)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
+	mux.HandleFunc("POST "+reportPath, n.serveReport)
+	mux.HandleFunc("POST "+keepPath, n.serveKeep)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
 	mux.HandleFunc("POST "+renewPath, n.serveRenew)
 	mux.HandleFunc("POST "+heldPath, n.serveHeld)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"polynode/cluster"
 	"polynode/configs"
@@ -29,7 +30,7 @@ func (n *Node) workers() []machine {
 	var list []machine
 	for id, node := range n.cluster.State().Nodes {
 		if node.Phase == cluster.Ready && node.Works() && n.alive(id) {
-			list = append(list, machine{id, node.Facts})
+			list = append(list, machine{id, n.known.factsOf(id, node.Facts)})
 		}
 	}
 	slices.SortFunc(list, func(a, b machine) int { return cmp.Compare(a.id, b.id) })
@@ -60,9 +61,29 @@ func (n *Node) suits(plan *shard.Plan, workers []machine) bool {
 	return n.all(plan.Nodes(), workers) && n.considered(workers)
 }
 
-// considered reports whether the workers are those that the last plan was made from.
+// considered is what a plan was made from.
+type considered struct {
+	workers  []machine
+	revision uint64 // of what is known of nodes and links
+	repaired bool   // the plan is only the quickest way out
+	at       time.Time
+}
+
+// Times of thinking again though everybody is here.
+const (
+	secondThought  = 20 * time.Second // after a plan that was the quickest way out
+	patientReplans = time.Minute      // between two plans for no other reason than what was measured
+)
+
+// considered reports whether the workers are those that the last plan was made from, and nothing was learned since that is worth a thought.
 func (n *Node) considered(workers []machine) bool {
-	return slices.Equal(n.planned, workers)
+	p := &n.planned
+	age := time.Since(p.at)
+	if !slices.EqualFunc(p.workers, workers, func(a, b machine) bool { return a.id == b.id }) || p.repaired && age > secondThought {
+		return false
+	}
+	revision, _ := n.known.look()
+	return revision == p.revision || age < patientReplans
 }
 
 // planFor chooses the plan for the workers that are here. With one there is nothing to choose.
@@ -71,30 +92,47 @@ func (n *Node) planFor(s *service, workers []machine) (*shard.Plan, error) {
 	if len(workers) == 0 {
 		return nil, errNoWorker
 	}
-	n.planned = workers
+	revision, _ := n.known.look()
+	alike := slices.EqualFunc(n.planned.workers, workers, func(a, b machine) bool { return a.id == b.id })
+	again := alike && !n.planned.repaired
+	n.planned = considered{workers: workers, revision: revision, at: time.Now()}
 	if len(workers) == 1 {
 		return shard.Solo(workers[0].id, shape, digest), nil
 	}
-	var current *shard.Plan
-	if s.plan != nil && n.all(s.plan.Nodes(), workers) {
-		current = s.plan
+	problem := n.problem(s.model, n.currentPlan(s), workers)
+	if again { // what was measured may be so no more when the next plan has moved its weights
+		problem.Gain *= 2
 	}
-	report, err := n.plan(n.problem(s.model, current, workers))
+	report, err := n.plan(problem)
 	n.remember(report)
 	if err != nil {
 		return nil, err
 	}
+	n.planned.repaired = report.Repaired
+	n.log.Info("plan chosen", "nodes", len(report.Plan.Nodes()), "kept", report.Kept, "cause", report.Reason, "to fetch", report.MoveBytes)
 	for _, idle := range report.Idle {
 		n.log.Info("node has no place in the plan", "node", idle.Node, "cause", idle.Reason)
 	}
 	return report.Plan, nil
 }
 
+// currentPlan is what the next plan is to differ from as little as is worth it, whatever became of its nodes: the plan that this node has
+// activated, or that a coordinator before it had.
+func (n *Node) currentPlan(s *service) *shard.Plan {
+	if s.plan != nil {
+		return s.plan
+	}
+	if plan := n.cluster.State().Plan; plan != nil && plan.Model == s.model.Digest().String() {
+		return plan
+	}
+	return nil
+}
+
 // problem is what the planner has to know to replace a plan; nil if there is none that could go on.
 func (n *Node) problem(m *store.Model, current *shard.Plan, workers []machine) planner.Problem {
 	config := m.Config()
 	p := planner.Problem{
-		Links: planner.Links{Default: linkDefault},
+		Links: n.known.allLinks(),
 		Model: planner.Model{
 			Digest: m.Digest().String(), Shape: model.Shape(m), Positions: config.Positions,
 			BytesPerWeight: bytesPerWeight(m), BytesPerKV: n.bytesPerKV(), Tied: config.TiedHead,
@@ -104,9 +142,13 @@ func (n *Node) problem(m *store.Model, current *shard.Plan, workers []machine) p
 	}
 	p.Workload.StepTokens = n.config.StepTokens
 	for _, w := range workers {
+		report, _ := n.known.report(w.id)
+		if report.Model != p.Model.Digest {
+			report.Holds, report.Disk = nil, 0
+		}
 		p.Nodes = append(p.Nodes, planner.Node{
 			ID: w.id, MemoryBytes: w.facts.MemoryBytes, ReadGBs: float64(w.facts.BytesPerSecond) / 1e9,
-			MultiplyGOPs: float64(w.facts.OpsPerSecond) / 1e9, Class: numericClass,
+			MultiplyGOPs: float64(w.facts.OpsPerSecond) / 1e9, Class: numericClass, Holds: report.Holds, DiskBytes: report.Disk,
 		})
 	}
 	if !n.all([]shard.NodeID{n.self}, workers) { // it coordinates all the same, and tokens come from it
@@ -206,22 +248,4 @@ func (n *Node) memoryOf(node shard.NodeID, workers []machine) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%w: node %s", cluster.ErrUnknown, node)
-}
-
-// measure finds out what this machine can do, as far as others have to know it.
-func (n *Node) measure() error {
-	n.facts = cluster.Facts{Version: n.config.Version, Cores: n.config.Threads}
-	n.available = availableMemory
-	if given := n.with.facts; given != nil {
-		n.facts, n.available = *given, func() (int64, error) { return given.MemoryBytes, nil }
-		return nil
-	}
-	var err error
-	if n.facts.MemoryBytes, err = availableMemory(); err != nil || n.config.Listen == "" {
-		return err
-	}
-	n.facts.BytesPerSecond, n.facts.OpsPerSecond = probe(n.pool)
-	memory := n.facts.MemoryBytes
-	n.available = func() (int64, error) { return memory, nil } // later the model itself takes part of it
-	return nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"polynode/cluster/trust"
 	"polynode/kernels"
 	"polynode/kernels/pool"
 )
@@ -21,8 +22,11 @@ func probe(threads *pool.Pool) (bytesPerSecond, opsPerSecond int64) {
 		data[i] = 1 // so that every page is there
 	}
 	s.add(data)
-	return int64(s.measure()), int64(multiplyProbe(threads))
+	return rateOf(s.measure(), trust.BytesPerSecondMax), rateOf(multiplyProbe(threads), trust.OpsPerSecondMax)
 }
+
+// rateOf is a rate in whole numbers, as long as any machine has it: where a clock stands still there is no end to rates.
+func rateOf(rate, most float64) int64 { return int64(min(rate, most)) }
 
 // multiplyProbe multiplies a matrix in q4 by many rows on every thread, the best of some rounds.
 func multiplyProbe(threads *pool.Pool) float64 {

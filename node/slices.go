@@ -9,6 +9,7 @@ import (
 	"polynode/model/fetch"
 	"polynode/model/store"
 	"polynode/shard"
+	"polynode/shard/planner"
 	"polynode/transport"
 )
 
@@ -18,17 +19,12 @@ func (n *Node) prepare(ctx context.Context, plan *shard.Plan) error {
 	if !ok {
 		return cluster.ErrUnknown
 	}
-	share, err := model.ShareOf(plan, stage, rank)
-	if err != nil {
-		return err
-	}
-	_, err = n.models.get(ctx, plan.Model, func(config model.Config) ([]model.Piece, error) { return model.PiecesOf(config, share) }, n.sources())
-	return err
+	return n.obtain(ctx, plan.Model, planner.HoldingOf(plan, stage, rank), purpose{pace: n.pacer.plans})
 }
 
 // description gets what a coordinator needs of a model that it has no slices of: its shape and its tokenizer.
 func (n *Node) description(ctx context.Context, digest string) (*store.Model, error) {
-	return n.models.get(ctx, digest, func(model.Config) ([]model.Piece, error) { return nil, nil }, n.sources())
+	return n.models.get(ctx, digest, func(model.Config) ([]model.Piece, error) { return nil, nil }, n.sources(), purpose{})
 }
 
 // sources are the other nodes that are here.
@@ -50,7 +46,7 @@ func (n *Node) giveWeights(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server := &fetch.Server{Dir: library.Dir}
+	server := &fetch.Server{Dir: library.Dir, Pace: n.pacer.given}
 	giving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var given sync.WaitGroup
 	given.Go(func() {

@@ -53,7 +53,7 @@ func (s *stopwatch) Depth() int { return s.next.Depth() }
 // Start begins a step. See engine.Executor.
 func (s *stopwatch) Start(ctx context.Context, step *engine.Step, out *engine.Output) {
 	t := timed{begun: time.Now(), epoch: step.Epoch}
-	if decodes(step) {
+	if step.Decodes() {
 		t.chunks = len(step.Chunks)
 	}
 	s.under = append(s.under, t)
@@ -99,14 +99,4 @@ func (s *stopwatch) of(epoch shard.Epoch) Measured {
 	measured := s.measured
 	measured.Network = s.usage().Minus(s.before).NetworkShare()
 	return measured
-}
-
-// decodes reports whether a step computes one token of each of some sequences.
-func decodes(step *engine.Step) bool {
-	for i := range step.Chunks {
-		if len(step.Chunks[i].Tokens) != 1 || step.Chunks[i].Sequence == 0 {
-			return false
-		}
-	}
-	return len(step.Chunks) > 0
 }

@@ -24,7 +24,9 @@ const (
 	KindFailed     Kind = 9  // its answer: why it could not
 	KindWant       Kind = 10 // asks for a part of a packed model
 	KindPart       Kind = 11 // its answer: the part, or a piece of it
-	kindEnd        Kind = 12
+	KindProbe      Kind = 12 // measures the way to the other node
+	KindEcho       Kind = 13 // its answer
+	kindEnd        Kind = 14
 )
 
 // Flags of a frame.

@@ -36,10 +36,11 @@ const (
 	ClassActivation Class = 4 // between stages and inside groups, within a step
 	ClassWeights    Class = 5 // bulk
 	ClassCall       Class = 6 // HTTP between nodes: forwarded requests, and what the coordinator asks of a node
-	classEnd        Class = 7
+	ClassProbe      Class = 7 // measures of the link itself
+	classEnd        Class = 8
 )
 
-var classNames = [classEnd]string{"", "raft", "gossip", "control", "activation", "weights", "call"}
+var classNames = [classEnd]string{"", "raft", "gossip", "control", "activation", "weights", "call", "probe"}
 
 // String is the name of the class in logs and metrics.
 func (c Class) String() string {

@@ -138,7 +138,7 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		}
 	}
 	links, before := w.links, w.links.Traffic()
-	defer func() { w.usage.note(time.Since(begun), links.Traffic().Minus(before)) }()
+	defer func() { w.usage.note(step, time.Since(begun), links.Traffic().Minus(before)) }()
 	if err := guarded(func() error { return w.run(step, out) }); err != nil {
 		return errors.Join(err, w.links.Close())
 	}

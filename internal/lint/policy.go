@@ -28,6 +28,7 @@ const importTable = `
 2 model/synth          kernels
 2 transport/collective kernels shard
 2 transport/linkbench  internal/relay
+2 transport/linkprobe
 2 cluster/trust        shard
 
 1 transport            internal/relay # in tests

@@ -14,6 +14,7 @@ import (
 // Options says how to fetch. The zero value is usable.
 type Options struct {
 	BytesPerSecond int64         // from all sources together; zero for no limit
+	Pace           *Pace         // instead of BytesPerSecond; may be nil
 	Silence        time.Duration // after which a source that gives nothing is dropped; zero for 10 s
 
 	// Progress is told the bytes of the pieces that are here and their total, one call at a time. It may be nil.

@@ -57,7 +57,7 @@ func newJob(p *store.Partial, pieces []model.Piece) (*job, error) {
 
 // run fetches everything, from all sources at once.
 func (j *job) run(ctx context.Context, g *getter) error {
-	j.g, j.limiter = g, newLimiter(g.options.BytesPerSecond)
+	j.g, j.limiter = g, limiterOf(g.options.Pace, g.options.BytesPerSecond)
 	j.tell(j.done)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -27,6 +27,7 @@ var ErrRefused = errors.New("refused")
 type Server struct {
 	Dir            *store.Dir
 	BytesPerSecond int64 // for all peers together; zero for no limit
+	Pace           *Pace // instead of BytesPerSecond; may be nil
 
 	mu      sync.Mutex
 	limiter *rate.Limiter
@@ -72,7 +73,7 @@ func (s *Server) enter(peer string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.limiter == nil {
-		s.limiter = newLimiter(s.BytesPerSecond)
+		s.limiter = limiterOf(s.Pace, s.BytesPerSecond)
 		s.streams, s.models = map[string]int{}, map[store.Hash]*openModel{}
 	}
 	if s.streams[peer] >= streamsMax {

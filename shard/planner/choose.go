@@ -84,6 +84,7 @@ func (p *Problem) keep(chosen choice, searches []*search, report *Report) choice
 	report.Reason = "the current plan cannot go on: " + reason
 	if repaired, ok := p.repaired(searches); ok {
 		report.Reason += "; this one needs no transfer"
+		report.Repaired = true
 		return repaired
 	}
 	return chosen

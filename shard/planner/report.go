@@ -7,6 +7,7 @@ type Report struct {
 	Plan      *shard.Plan  `json:"plan"` // nil when there is none
 	Objective Objective    `json:"objective"`
 	Kept      bool         `json:"kept"`             // Plan is the current one, because no other gains enough
+	Repaired  bool         `json:"repaired"`         // Plan is the current one without its lost nodes: it can start at once, and others may be better
 	Reason    string       `json:"reason,omitempty"` // why the plan was kept or replaced, in words
 	Times     Prediction   `json:"times"`
 	Ranks     []RankReport `json:"ranks"` // stage by stage and rank by rank
