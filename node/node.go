@@ -40,18 +40,20 @@ type Node struct {
 	self    shard.NodeID
 	founded bool // this node made the cluster when it started
 
-	models  *models
-	pool    *pool.Pool
-	member  *member.Member // nil for a node that nobody can join
-	cluster *cluster.Cluster
-	network transport.Network
-	worker  *worker.Server
-	rank    *worker.Worker
-	calls   *http.Client // to other nodes
-	front   *front
-	http    *http.Server
-	inside  *pipeListener
-	flights flights
+	models *models
+	pool   *pool.Pool
+	// processors is how many Go gets while this node works alone.
+	processors int
+	member     *member.Member // nil for a node that nobody can join
+	cluster    *cluster.Cluster
+	network    transport.Network
+	worker     *worker.Server
+	rank       *worker.Worker
+	calls      *http.Client // to other nodes
+	front      *front
+	http       *http.Server
+	inside     *pipeListener
+	flights    flights
 
 	started   time.Time
 	facts     facts
@@ -246,6 +248,7 @@ func (n *Node) formLone(ctx context.Context, lead func(context.Context)) error {
 func (n *Node) lendRank(ctx context.Context) error {
 	n.rank = worker.New(worker.Options{
 		Node: n.self, Open: n.models.source, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout,
+		Arrange: n.arrange,
 	})
 	n.worker = worker.NewServer(n.rank)
 	lending, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -45,6 +45,25 @@ func TestNodeLeavesProcessorsToTheNetwork(t *testing.T) {
 	}
 }
 
+// While ranks share matrices Go has no processors but those that compute.
+func TestNodeComputesAndWaitsOnTheSameProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	n := start(t, func(c *configs.Config) { c.Threads, c.NetworkThreads = before+1, 3 })
+	for _, c := range []struct {
+		sharing bool
+		others  int32
+		want    int
+	}{{true, 0, before + 1}, {false, 0, before + 4}, {true, 1, before + 4}} {
+		inProcess.Add(c.others)
+		n.arrange(c.sharing)
+		inProcess.Add(-c.others)
+		if got := runtime.GOMAXPROCS(0); got != c.want {
+			t.Errorf("%+v: %d processors", c, got)
+		}
+	}
+}
+
 func TestCgroupProcessors(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{

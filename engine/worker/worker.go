@@ -32,6 +32,9 @@ type Options struct {
 	Network     transport.Network
 	Pool        *pool.Pool
 	StepTimeout time.Duration // a step that waits longer than this for a neighbour fails
+	// Arrange, if not nil, is told before a plan's first step whether this rank shares matrices with others, and that it does not any
+	// more when the plan ends.
+	Arrange func(sharing bool)
 }
 
 // Worker is one rank of a plan.
@@ -86,6 +89,7 @@ func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 	if w.stage, err = model.NewStage(w.source, share, w.links.Group(), w.options.Pool, w.cache); err != nil {
 		return err
 	}
+	w.arrange(w.links.Group().Size() > 1)
 	w.shown.Store(w.stage)
 	w.epoch = place.Plan.Epoch
 	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
@@ -100,6 +104,7 @@ func (w *Worker) Close() error {
 	if links == nil {
 		return nil
 	}
+	w.arrange(false)
 	return links.Close()
 }
 
@@ -132,7 +137,7 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		// Whoever waits for a peer notices nothing else. The step may have ended before this runs, and the rank been given back.
 		links := w.links
 		defer context.AfterFunc(ctx, func() { _ = links.Close() })()
-		if network, ok := w.options.Network.(transport.Hurrier); ok && w.mayPoll() {
+		if network, ok := w.options.Network.(transport.Hurrier); ok && mayPoll() {
 			network.Hurry()
 			defer network.Relax()
 		}
@@ -145,9 +150,16 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	return nil
 }
 
-// mayPoll reports whether a thread may poll the network while others compute: where it takes a core that computing threads or the rest of
-// the machine wants, everybody waits longer than a sleeping one takes to wake up.
-func (w *Worker) mayPoll() bool { return runtime.NumCPU() > w.options.Pool.Workers()+1 }
+func (w *Worker) arrange(sharing bool) {
+	if w.options.Arrange != nil {
+		w.options.Arrange(sharing)
+	}
+}
+
+// mayPoll reports whether the network may be polled in a step: where Go has more processors than there are cores, the poller would take one
+// from computing threads, and everybody waits longer than a sleeping one takes to wake up. Where it has no more, a poller runs when a
+// computing thread waits.
+func mayPoll() bool { return runtime.GOMAXPROCS(0) <= runtime.NumCPU() }
 
 // alone reports whether the rank is the only one of its plan.
 func (w *Worker) alone() bool { return w.links == nil || w.links.Peers() == 0 }

@@ -16,8 +16,8 @@ type Task interface {
 
 // Pool is a fixed set of workers. Its methods may be called from any goroutine.
 type Pool struct {
-	workers []worker // the first is whoever calls Run
-	spare   bool     // Go has processors that no worker takes
+	workers []worker    // the first is whoever calls Run
+	spare   atomic.Bool // Go has processors that no worker takes
 
 	run sync.Mutex // held through a Run and through Close
 
@@ -60,13 +60,18 @@ func NewOn(machine Machine, workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{workers: make([]worker, workers), spare: runtime.GOMAXPROCS(0) > workers, finished: make(chan struct{}, 1)}
+	p := &Pool{workers: make([]worker, workers), finished: make(chan struct{}, 1)}
+	p.Retune()
 	for i := 1; i < workers; i++ {
 		p.workers[i].wake = make(chan struct{}, 1)
 		p.exited.Go(func() { p.work(i, machine.nodeOf(i, workers)) })
 	}
 	return p
 }
+
+// Retune has to follow a change of GOMAXPROCS: how often waiting workers let other goroutines run depends on whether these have
+// processors of their own. It may be called at any time.
+func (p *Pool) Retune() { p.spare.Store(runtime.GOMAXPROCS(0) > len(p.workers)) }
 
 // Workers is the number of threads that share a section, the caller among them.
 func (p *Pool) Workers() int { return len(p.workers) }

@@ -26,7 +26,7 @@ type spinner struct {
 
 // spinner begins a wait.
 func (p *Pool) spinner() spinner {
-	if p.spare {
+	if p.spare.Load() {
 		return spinner{every: yieldSeldom}
 	}
 	return spinner{every: yieldOften}
