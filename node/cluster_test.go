@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"polynode/cluster"
 	"polynode/configs"
 	"polynode/kernels"
 	"polynode/shard"
@@ -23,6 +24,7 @@ import (
 type joined struct {
 	t      testing.TB
 	change func(*configs.Config) // of the next node's settings; may be nil
+	facts  *cluster.Facts        // of the next node; nil measures them
 	nodes  []*Node
 }
 
@@ -63,7 +65,7 @@ func (j *joined) up(name string, plan plannerFunc) *Node {
 			t.Fatal(err)
 		}
 	}
-	n, err := startWith(t.Context(), config, loggerOf(name), newModels(config), plan)
+	n, err := startFrom(t.Context(), config, loggerOf(name), parts{models: newModels(config), plan: plan, facts: j.facts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"polynode/cluster"
+	"polynode/configs"
 	"polynode/shard"
 	"polynode/shard/planner"
 )
@@ -49,7 +50,7 @@ func (n *Node) controlPlan(*http.Request) (any, error) {
 	problem := n.problem(s.model, plan, n.machinesFor(state, plan))
 	out.Report = n.reportOf(problem, plan)
 	out.Report.Idle = n.idle(state, plan, out.Report.Idle)
-	if spares, err := planner.PlaceSpares(problem, plan); err == nil {
+	if spares, err := n.sparesOf(problem, plan); err == nil {
 		out.Spares = &spares
 	}
 	return out, nil
@@ -140,9 +141,31 @@ func (n *Node) tolerance(plan *shard.Plan) (*int, string) {
 	if len(machines) > toleranceNodesMax {
 		return nil, ""
 	}
-	spares, err := planner.PlaceSpares(n.problem(s.model, plan, machines), plan)
+	spares, err := n.sparesOf(n.problem(s.model, plan, machines), plan)
 	if err != nil {
 		return nil, ""
 	}
 	return &spares.Tolerance, spares.Reason
+}
+
+// sparesOf is what should lie on which disks, and whether a node may die now: what is still on its way counts for nothing.
+func (n *Node) sparesOf(problem planner.Problem, plan *shard.Plan) (planner.Spares, error) {
+	spares, err := planner.PlaceSpares(problem, plan)
+	if err != nil || spares.Tolerance == 0 {
+		return spares, err
+	}
+	for _, spare := range spares.Spares {
+		at := slices.IndexFunc(problem.Nodes, func(p planner.Node) bool { return p.ID == spare.Node })
+		missing := problem.Model.MissingBytes(spare.Want, problem.Nodes[at].Holds)
+		if missing == 0 {
+			continue
+		}
+		spares.Tolerance = 0
+		spares.Reason = fmt.Sprintf("spare slices are still on their way: %s lacks %s of what it takes to do without %s", spare.Node, configs.Bytes(missing), spare.Dead)
+		if report, _ := n.known.report(spare.Node); report.Spares != "" {
+			spares.Reason += "; it says: " + report.Spares
+		}
+		break
+	}
+	return spares, nil
 }

@@ -147,14 +147,25 @@ func (n *Node) problem(m *store.Model, current *shard.Plan, workers []machine) p
 			report.Holds, report.Disk = nil, 0
 		}
 		p.Nodes = append(p.Nodes, planner.Node{
-			ID: w.id, MemoryBytes: w.facts.MemoryBytes, ReadGBs: float64(w.facts.BytesPerSecond) / 1e9,
+			ID: w.id, MemoryBytes: n.plannable(config, w.facts.MemoryBytes), ReadGBs: float64(w.facts.BytesPerSecond) / 1e9,
 			MultiplyGOPs: float64(w.facts.OpsPerSecond) / 1e9, Class: numericClass, Holds: report.Holds, DiskBytes: report.Disk,
 		})
 	}
 	if !n.all([]shard.NodeID{n.self}, workers) { // it coordinates all the same, and tokens come from it
 		p.Nodes = append(p.Nodes, planner.Node{ID: n.self, Witness: true})
 	}
+	listed := func(id shard.NodeID) bool {
+		return slices.ContainsFunc(p.Nodes, func(n planner.Node) bool { return n.ID == id })
+	}
+	p.Links.Pairs = slices.DeleteFunc(p.Links.Pairs, func(l planner.Pair) bool { return !listed(l.A) || !listed(l.B) })
 	return p
+}
+
+// plannable is the part of a node's memory that plans may use: what is left when a rank has been given its room, which keeps a reserve and a
+// tenth of what it has for keys and values, and holds logits.
+func (n *Node) plannable(config model.Config, memory int64) int64 {
+	context := 2 * float64(config.Positions*config.Layers*config.Embed) * n.bytesPerKV()
+	return max(0, memory-reserveBytes-int64(context*(1-freeShare)/freeShare)-stepBytes(config, 0))
 }
 
 // numericClass is that of all kernel tiers: they give the same bits.

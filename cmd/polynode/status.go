@@ -96,7 +96,7 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 		fmt.Fprintln(out, "         no new requests are taken: the coordinator is about to stop")
 	}
 	if c.Tolerance != nil {
-		why := "any one node may die, once spare slices are on the disks of the others"
+		why := "any one node may die: what the others need then lies on their disks"
 		if *c.Tolerance == 0 {
 			why = named(c.Nodes, c.ToleranceBy)
 		}
