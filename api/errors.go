@@ -58,7 +58,7 @@ func tooLong(param string, context, prompt, completion int) *Error {
 
 func draining() *Error {
 	return &Error{
-		Status: http.StatusServiceUnavailable, Message: "The server is shutting down or not ready yet. Try again later.",
+		Status: http.StatusServiceUnavailable, Message: "The server is shutting down, is not ready yet, or coordinates its cluster no more. Try again later.",
 		Type: "server_error", Code: "unavailable", Retry: 2 * time.Second,
 	}
 }

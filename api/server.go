@@ -161,6 +161,9 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Resume undoes Drain.
 func (s *Server) Resume() { s.draining.Store(false) }
 
+// Draining reports whether the server refuses new generations.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
 // routes lays out the paths. Labels in metrics are these constants.
 func (s *Server) routes(page http.Handler) http.Handler {
 	mux := http.NewServeMux()

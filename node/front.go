@@ -129,69 +129,6 @@ func (f *front) near() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.answer(w, r, nil) })
 }
 
-// answer has a request answered by the coordinator. While there is none, requests for work wait for one; others, such as probes, are told.
-func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-	patience := time.NewTimer(holdMax)
-	defer patience.Stop()
-	for {
-		s, leave, held := f.enter(r)
-		if s != nil {
-			defer leave()
-			s.api.ServeHTTP(w, r)
-			return
-		}
-		if held != nil { // for as long as the longest answer may take, as any work may have to wait for another
-			select {
-			case <-held:
-				patience.Reset(holdMax)
-				continue
-			case <-f.closing:
-				f.unavailable(w)
-			case <-r.Context().Done():
-			}
-			return
-		}
-		if leader, known := f.leader(); known && leader != f.self && forward != nil {
-			if try(forward, w, r) {
-				return
-			}
-		}
-		if r.Method != http.MethodPost || f.forward == nil {
-			f.unavailable(w)
-			return
-		}
-		select {
-		case <-time.After(holdPause):
-		case <-patience.C:
-			f.unavailable(w)
-			return
-		case <-f.closing:
-			f.unavailable(w)
-			return
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-// attempt is one attempt to forward a request; it travels with the request's context.
-type attempt struct{ missed bool }
-
-type attemptKey struct{}
-
-// try forwards a request, and reports false if the coordinator could not be reached at all: then nothing was read of the request or written of
-// the answer.
-func try(forward http.Handler, w http.ResponseWriter, r *http.Request) bool {
-	a := &attempt{}
-	out := r.WithContext(context.WithValue(r.Context(), attemptKey{}, a))
-	out.Body = struct {
-		io.Reader
-		io.Closer
-	}{r.Body, io.NopCloser(nil)} // stays open for another attempt
-	forward.ServeHTTP(w, out)
-	return !a.missed
-}
-
 // unavailable answers that nobody serves, and why not if that is known.
 func (f *front) unavailable(w http.ResponseWriter) {
 	leader, _ := f.leader()
@@ -227,33 +164,48 @@ func unavailable(w http.ResponseWriter, body string) {
 }
 
 // newForward makes the way to the coordinator's API.
-func newForward(calls *http.Client, leader func() (shard.NodeID, bool), log *slog.Logger) http.Handler {
+func newForward(calls *http.Client, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Transport:     calls.Transport,
 		FlushInterval: -1, // events go on as they come
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Rewrite: func(r *httputil.ProxyRequest) {
-			node, _ := leader()
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", string(node)
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", string(attemptOf(r.In.Context()).leader)
 			r.Out.Host = "localhost" // this node has checked the name that the client used
 		},
 		ModifyResponse: func(r *http.Response) error {
-			if strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
-				r.Body = &cutStream{ReadCloser: r.Body}
+			if r.Header.Get(elsewhere) != "" {
+				return errElsewhere
+			}
+			if ctx := r.Request.Context(); strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
+				r.Body = &cutStream{ReadCloser: r.Body, deposed: func() bool { return errors.Is(context.Cause(ctx), errDeposed) }}
 			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if a, ok := r.Context().Value(attemptKey{}).(*attempt); ok && errors.Is(err, errDial) {
-				a.missed = true
-				return
+			a, gone := attemptOf(r.Context()), r.Context().Err() != nil && !errors.Is(context.Cause(r.Context()), errDeposed)
+			switch {
+			case errors.Is(err, errDial) && !gone:
+				a.came = nobody
+			case a.again && !gone:
+				a.came = passedOn
+				log.Info("a request goes to the next coordinator", "coordinator", a.leader, "cause", err)
+			default:
+				if !gone {
+					log.Warn("forward a request to the coordinator", "cause", err)
+				}
+				unavailable(w, noCoordinator)
 			}
-			if !errors.Is(err, context.Canceled) {
-				log.Warn("forward a request to the coordinator", "cause", err)
-			}
-			unavailable(w, noCoordinator)
 		},
 	}
+}
+
+// attemptOf is the attempt that a request belongs to.
+func attemptOf(ctx context.Context) *attempt {
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		return a
+	}
+	return &attempt{}
 }
 
 // coordinatorGone is the last event of a stream whose coordinator is lost. It begins with the end of an event that may be half there.
@@ -262,15 +214,16 @@ const coordinatorGone = "\n\ndata: " + `{"error":{"message":"The coordinator was
 // cutStream is a stream of events from the coordinator. When it breaks off, the client is told so.
 type cutStream struct {
 	io.ReadCloser
-	rest string // of the last event
-	cut  bool
+	deposed func() bool // whether the coordinator is one no more
+	rest    string      // of the last event
+	cut     bool
 }
 
 // Read implements io.Reader.
 func (c *cutStream) Read(p []byte) (int, error) {
 	if !c.cut {
 		n, err := c.ReadCloser.Read(p)
-		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) && !c.deposed() {
 			return n, err
 		}
 		c.cut, c.rest = true, coordinatorGone

@@ -301,7 +301,7 @@ func (n *Node) serve(ctx context.Context) error {
 // answerNodes serves what nodes ask each other, and forwards what clients ask this one while another node coordinates.
 func (n *Node) answerNodes(ctx context.Context) {
 	n.calls = newCalls(n.network)
-	n.front.forward = newForward(n.calls, n.cluster.Leader, n.log)
+	n.front.forward = newForward(n.calls, n.log)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
 	mux.HandleFunc("POST "+reportPath, n.serveReport)

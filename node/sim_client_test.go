@@ -109,11 +109,12 @@ type question struct {
 // simAsked are the fields of the questions.
 var simAsked = []string{
 	`"prompt": "Alle Menschen sind frei und", "max_tokens": 12, "temperature": 0`,
-	`"prompt": "Alle Menschen sind frei und gleich an", "max_tokens": 60, "temperature": 1, "seed": 3`,
-	`"prompt": "Tous les êtres humains", "max_tokens": 30, "temperature": 0.8, "top_p": 0.9, "seed": 4, "n": 3`,
+	`"prompt": "Alle Menschen sind frei und gleich an", "max_tokens": 50, "temperature": 1, "top_k": 20, "seed": 3`,
+	`"prompt": "Tous les êtres humains", "max_tokens": 30, "temperature": 0.8, "top_k": 30, "top_p": 0.9, "seed": 4, "n": 3`,
 	`"prompt": "All human beings are born free and equal in dignity and rights. They are endowed with reason", "max_tokens": 40, "temperature": 0`,
+	`"prompt": "Toda pessoa tem", "max_tokens": 6, "temperature": 1, "seed": 5`,
 	`"prompt": "Todos los seres humanos", "max_tokens": 8, "temperature": 0, "num_beams": 3, "n": 2`,
-	`"prompt": "Tutti gli esseri umani", "max_tokens": 100, "temperature": 1.2, "top_k": 40, "seed": 9`,
+	`"prompt": "Tutti gli esseri umani", "max_tokens": 90, "temperature": 1.2, "top_k": 40, "seed": 9`,
 }
 
 // simQuestions are the questions with the answers of one process.
@@ -224,7 +225,7 @@ func (a *reply) fits(q question) bool {
 }
 
 // lostCodes are what a client may be told when a coordinator was lost, stopped, or is not there.
-var lostCodes = []string{"no_coordinator", "coordinator_lost", "draining", "stopping", "engine_stopped"}
+var lostCodes = []string{"no_coordinator", "coordinator_lost", "draining", "stopping", "unavailable"}
 
 // answerMax is the longest that a client waits for an answer, in virtual time: whatever happens, it is told before.
 const answerMax = 3 * time.Minute

@@ -17,16 +17,16 @@ func (w *world) happen(ctx context.Context) {
 	switch w.random.IntN(11) {
 	case 0, 1: // with its disk
 		b.crash(ctx)
-		time.Sleep(for_(8000))
+		w.pass(for_(8000))
 		w.again(ctx, b)
 	case 2: // without
-		if len(up) < 3 {
+		if len(up) < 3 || b.whole { // nobody may have what it had
 			return
 		}
 		b.crash(ctx)
 		lost := b.id
 		b.wipe()
-		time.Sleep(for_(3000))
+		w.pass(for_(3000))
 		w.forget(ctx, lost)
 		w.again(ctx, b)
 	case 3: // in good order
@@ -34,7 +34,7 @@ func (w *world) happen(ctx context.Context) {
 			return
 		}
 		b.stop(ctx)
-		time.Sleep(for_(4000))
+		w.pass(for_(4000))
 		w.again(ctx, b)
 	case 4:
 		other := up[w.random.IntN(len(up))]
@@ -45,7 +45,7 @@ func (w *world) happen(ctx context.Context) {
 		w.hurt(other)
 		w.event("nothing goes from %s to %s", b.name, other.name)
 		w.hub.Cut(string(b.id), string(other.id))
-		time.Sleep(for_(6000))
+		w.pass(for_(6000))
 		w.hub.Heal(string(b.id), string(other.id))
 		w.event("%s reaches %s again", b.name, other.name)
 		w.hurt(b)
@@ -106,7 +106,7 @@ func (w *world) alone(b *box, most time.Duration) {
 	w.hurt(b)
 	w.event("%s is alone", b.name)
 	w.between(b, w.hub.Cut)
-	time.Sleep(most)
+	w.pass(most)
 	w.between(b, w.hub.Heal)
 	w.event("%s is back", b.name)
 	w.hurt(b)
@@ -127,7 +127,7 @@ func (w *world) slow(b *box, delay, most time.Duration) {
 	w.hurt(b)
 	w.event("%s is slow, %v", b.name, delay)
 	w.between(b, func(from, to string) { w.hub.Delay(from, to, delay) })
-	time.Sleep(most)
+	w.pass(most)
 	w.between(b, func(from, to string) { w.hub.Delay(from, to, w.delay) })
 	w.event("%s is fast again", b.name)
 	w.hurt(b)
@@ -150,14 +150,14 @@ func (w *world) noise(most time.Duration) {
 		}
 	}
 	set(loss, twice, 20*time.Millisecond)
-	time.Sleep(most / 2)
+	w.pass(most / 2)
 	if a, b := boxes[w.random.IntN(len(boxes))], boxes[w.random.IntN(len(boxes))]; a != b {
 		w.hurt(a)
 		w.hurt(b)
 		w.event("all connections between %s and %s break", a.name, b.name)
 		w.hub.Break(string(a.id), string(b.id))
 	}
-	time.Sleep(most / 2)
+	w.pass(most / 2)
 	set(0, 0, 0)
 	w.event("quiet again")
 }
@@ -166,7 +166,7 @@ func (w *world) noise(most time.Duration) {
 func (w *world) drainOne(ctx context.Context, b *box) {
 	w.event("%s is drained", b.name)
 	w.phase(b, "drain")
-	time.Sleep(time.Duration(w.random.IntN(4000)) * time.Millisecond)
+	w.pass(time.Duration(w.random.IntN(4000)) * time.Millisecond)
 	w.event("%s is not drained any more", b.name)
 	w.phase(b, "undrain")
 	_ = ctx

@@ -50,6 +50,7 @@ type box struct {
 	world   *world
 	name    string
 	config  configs.Config
+	whole   bool // it was given the whole model
 	id      shard.NodeID
 	network *simPort // nil while it is down
 	node    *Node    // nil while it is down
@@ -85,7 +86,7 @@ func (w *world) event(format string, args ...any) { w.witness.event(fmt.Sprintf(
 
 // add makes a machine whose disk is empty, or has the whole model on it.
 func (w *world) add(name string, whole bool) *box {
-	b := &box{world: w, name: name, config: configs.Default()}
+	b := &box{world: w, name: name, whole: whole, config: configs.Default()}
 	b.config.Name, b.config.HTTP, b.config.Listen, b.config.Threads, b.config.NetworkThreads = name, "", "0.0.0.0:7946", 1, 1
 	b.config.KVMemory, b.config.Data = 4<<20, simFolder(w.t)
 	if whole {
@@ -307,6 +308,9 @@ func (w *world) excused(b *box, from, to time.Time) bool {
 	}
 	return false
 }
+
+// pass lets virtual time pass.
+func (w *world) pass(d time.Duration) { time.Sleep(d) }
 
 // within waits in virtual time until something is so, and tells how long it took. When it is not so in time the run fails.
 func (w *world) within(most time.Duration, what string, so func() bool) time.Duration {
