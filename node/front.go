@@ -16,6 +16,7 @@ import (
 
 	"polynode/shard"
 	"polynode/transport"
+	"polynode/web"
 )
 
 // front is what clients see, on whichever node they ask: the API of this node while it coordinates, and otherwise that of the coordinator,
@@ -129,8 +130,12 @@ func (f *front) near() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.answer(w, r, nil) })
 }
 
-// unavailable answers that nobody serves, and why not if that is known.
-func (f *front) unavailable(w http.ResponseWriter) {
+// unavailable answers that nobody serves, and why not if that is known. The page is there all the same: it shows the reason.
+func (f *front) unavailable(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && web.Serves(r.URL.Path) {
+		web.Handler().ServeHTTP(w, r)
+		return
+	}
 	leader, _ := f.leader()
 	if leader != f.self || f.trouble == nil || f.trouble() == "" {
 		unavailable(w, noCoordinator)

@@ -43,7 +43,7 @@ func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Hand
 			return
 		}
 		if r.Method != http.MethodPost || f.forward == nil {
-			f.unavailable(w)
+			f.unavailable(w, r)
 			return
 		}
 		pause := holdPause
@@ -58,13 +58,13 @@ func (f *front) answer(w http.ResponseWriter, r *http.Request, forward http.Hand
 		select {
 		case <-time.After(pause):
 		case <-patience.C:
-			f.unavailable(w)
+			f.unavailable(w, r)
 			return
 		case <-last.C:
-			f.unavailable(w)
+			f.unavailable(w, r)
 			return
 		case <-f.closing:
-			f.unavailable(w)
+			f.unavailable(w, r)
 			return
 		case <-r.Context().Done():
 			return
@@ -116,7 +116,7 @@ func (f *front) serveHere(s *service, w http.ResponseWriter, r *http.Request, fo
 		return answered
 	case forward == nil: // the node that asked knows who else to ask
 		w.Header().Set(elsewhere, "1")
-		f.unavailable(w)
+		f.unavailable(w, r)
 		return answered
 	}
 	return passedOn

@@ -34,6 +34,14 @@ func TestModelTooLargeForOneWaitsForAnother(t *testing.T) {
 	if response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a node without a plan answers %s", response.Status)
 	}
+	page, err := client.Get("http://localhost/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if page.StatusCode != http.StatusOK {
+		t.Errorf("the page that shows why is answered with %s", page.Status)
+	}
 	j.up("two", together(1))
 	j.awaitPlan(2)
 	if got := complete(t, n, 12); got != want {

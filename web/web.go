@@ -41,6 +41,12 @@ type file struct {
 	body      []byte
 }
 
+// Serves reports whether Handler has a file for the path of a URL.
+func Serves(urlPath string) bool {
+	info, err := fs.Stat(FS(), path.Clean("."+urlPath))
+	return err == nil && (urlPath == "/" || !info.IsDir())
+}
+
 // Handler serves the page at / and its files beside it; other paths are a 404. Files carry an ETag and are asked for again
 // each time, so that a new binary's page is seen at once.
 func Handler() http.Handler {

@@ -42,6 +42,14 @@ func TestHandlerServesEachFileWithTypeAndPolicy(t *testing.T) {
 	}
 }
 
+func TestServes(t *testing.T) {
+	for path, want := range map[string]bool{"/": true, "/app.js": true, "/index.html": true, "/nothing": false, "/../web.go": false, "/static": false} {
+		if got := Serves(path); got != want {
+			t.Errorf("Serves(%q) is %v", path, got)
+		}
+	}
+}
+
 func TestHandlerRefusesTheRest(t *testing.T) {
 	for _, path := range []string{"/static/app.js", "/doc.go", "/..%2fweb.go", "/nothing", "/app.js/"} {
 		if w := get(t, path); w.Code != http.StatusNotFound {

@@ -181,6 +181,45 @@ function tree(value) {
   return list;
 }
 
+// word is a place in words: what a machine does, or why nothing.
+function word(n) {
+  if (!n.alive) return "not here";
+  if (!n.place) return n.role === "witness" ? "votes, computes nothing" : n.phase === "ready" ? "idle" : n.phase;
+  const { layers, heads } = n.place;
+  return `layers ${layers.lo + 1}–${layers.hi}, ${heads.hi - heads.lo} head${heads.hi - heads.lo === 1 ? "" : "s"}`;
+}
+
+// showMachines draws the model as a field, layers to the right and heads down, each part in its machine's colour.
+function showMachines(c) {
+  const nodes = c?.nodes ?? [], placed = nodes.filter(n => n.place);
+  $("machinesbox").hidden = nodes.length < 2;
+  if (nodes.length < 2) return;
+  const most = part => Math.max(1, ...placed.map(n => n.place[part].hi));
+  const wide = 240 / most("layers"), high = 56 / most("heads");
+  $("map").replaceChildren(...placed.map(n => {
+    const { layers, heads } = n.place, rect = document.createElementNS($("map").namespaceURI, "rect");
+    const box = { x: layers.lo * wide, y: heads.lo * high, width: (layers.hi - layers.lo) * wide, height: (heads.hi - heads.lo) * high };
+    for (const [name, value] of Object.entries(box)) rect.setAttribute(name, value.toFixed(2));
+    rect.setAttribute("class", "m" + nodes.indexOf(n) % 7);
+    const title = document.createElementNS($("map").namespaceURI, "title");
+    title.textContent = `${n.name}: ${word(n)}`;
+    rect.append(title);
+    return rect;
+  }));
+  $("machines").replaceChildren(...nodes.map((n, i) => {
+    const item = document.createElement("li"), dot = document.createElement("i"), name = document.createElement("b"), what = document.createElement("span");
+    item.classList.toggle("gone", !n.alive);
+    dot.className = n.place && n.alive ? "m" + i % 7 : "idle";
+    name.textContent = n.name + (n.coordinator ? " ★" : "");
+    name.title = n.id + (n.coordinator ? ", coordinates" : "");
+    what.textContent = word(n);
+    item.append(dot, name, what);
+    return item;
+  }));
+  $("safety").textContent = "★ coordinates. " + (c.trouble ? "No plan suits these machines: " + c.trouble
+    : c.fault_tolerance === undefined ? "" : c.fault_tolerance > 0 ? `Any ${c.fault_tolerance === 1 ? "one" : c.fault_tolerance} may die.` : "None may die: " + c.fault_tolerance_reason);
+}
+
 function health(kind, text) {
   $("health").className = "health " + kind;
   $("health").querySelector("span").textContent = text;
@@ -217,6 +256,7 @@ async function poll() {
     $("waiting").textContent = e.waiting;
     $("kv").value = e.kv_blocks ? e.kv_blocks_used / e.kv_blocks : 0;
     $("kvtext").textContent = `${(e.kv_blocks_used * e.block_tokens).toLocaleString()} of ${(e.kv_blocks * e.block_tokens).toLocaleString()} tokens`;
+    showMachines(s.cluster);
     if ($("status").closest("details").open) $("status").replaceChildren(tree({ model: s.model, engine: e, ...s.cluster }));
     note.textContent = "";
     note.className = "note";

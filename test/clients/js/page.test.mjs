@@ -131,3 +131,32 @@ test("every control has a name", { skip }, async () => {
   assert.deepEqual(nameless, []);
   await done();
 });
+
+test("draws who computes what, and follows what becomes of them", { skip }, async () => {
+  const { page, shot, done } = await open();
+  const cut = (stage, layers, heads) => ({ stage, rank: 0, layers: { lo: layers[0], hi: layers[1] }, heads: { lo: heads[0], hi: heads[1] } });
+  const nodes = [
+    { id: "a1", name: "attic", role: "worker", phase: "ready", alive: true, coordinator: true, place: cut(0, [0, 4], [0, 3]) },
+    { id: "b2", name: "<b>office</b>", role: "worker", phase: "ready", alive: true, place: cut(0, [0, 4], [3, 4]) },
+    { id: "c3", name: "cellar", role: "worker", phase: "ready", alive: true, place: cut(1, [4, 6], [0, 4]) },
+    { id: "d4", name: "watch", role: "witness", phase: "ready", alive: true },
+  ];
+  assert.equal(await page.locator("#machinesbox").isVisible(), false, "one machine needs no map");
+  let cluster = { nodes, fault_tolerance: 1 };
+  await page.route("**/cluster/v1/status", async route => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...await response.json(), cluster } });
+  });
+  await page.locator("#map rect").nth(2).waitFor();
+  const boxes = await page.locator("#map rect").evaluateAll(all => all.map(r => ["x", "y", "width", "height"].map(n => Number(r.getAttribute(n)))));
+  assert.deepEqual(boxes, [[0, 0, 160, 42], [0, 42, 160, 14], [160, 0, 80, 56]]);
+  assert.deepEqual(await page.locator("#machines li").allInnerTexts().then(all => all.map(t => t.replaceAll("\n", " "))), [
+    "attic ★ layers 1–4, 3 heads", "<b>office</b> layers 1–4, 1 head", "cellar layers 5–6, 4 heads", "watch votes, computes nothing"]);
+  assert.equal(await page.locator("#safety").innerText(), "★ coordinates. Any one may die.");
+  await shot("machines");
+  cluster = { nodes: nodes.map(n => n.id === "c3" ? { ...n, alive: false, place: undefined } : n), trouble: "too little memory" };
+  await page.locator("#machines .gone").waitFor();
+  assert.equal(await page.locator("#map rect").count(), 2);
+  assert.match(await page.locator("#safety").innerText(), /too little memory/);
+  await done();
+});
