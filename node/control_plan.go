@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"polynode/cluster"
 	"polynode/configs"
@@ -22,9 +23,43 @@ type ClusterPlan struct {
 	Names    map[shard.NodeID]string `json:"names"` // of the nodes, for people
 	Report   PlanReport              `json:"report"`
 	Measured Measured                `json:"measured"`
+	Ranks    []MeasuredRank          `json:"measured_ranks"`    // stage by stage and rank by rank
 	Rate     float64                 `json:"tokens_per_second"` // sampled lately, over all sequences
 	Spares   *PlanSpares             `json:"spares,omitempty"`  // absent where it is not known
 	Trouble  string                  `json:"trouble,omitempty"` // why there is no plan that suits the nodes that are here
+}
+
+// MeasuredRank is what steps of the active plan took one rank in which every sequence got one token, in milliseconds a step.
+type MeasuredRank struct {
+	Node   shard.NodeID `json:"node"`
+	Steps  int64        `json:"steps"`
+	StepMS float64      `json:"step_ms"`
+	Layers float64      `json:"layers_ms"` // weights and attention
+	Head   float64      `json:"head_ms"`
+	Sync   float64      `json:"sync_ms"` // within the stage: other ranks' computing that it waited for included
+	Hop    float64      `json:"hop_ms"`  // for the stage before
+	Other  float64      `json:"other_ms"`
+	Factor float64      `json:"factor"` // how much longer its steps take than its facts would have it; plans are made with that
+}
+
+// measuredRanks are the ranks of a plan that have said what they measured.
+func (n *Node) measuredRanks(plan *shard.Plan) []MeasuredRank {
+	ranks := []MeasuredRank{}
+	for _, id := range plan.Nodes() {
+		report, _ := n.known.report(id)
+		d := report.Decoded
+		if id == n.self {
+			d = n.rank.Decoded()
+		}
+		r := MeasuredRank{Node: id, Factor: n.known.factorOf(id)}
+		if d.Epoch == plan.Epoch && d.Steps > 0 {
+			ms := func(t time.Duration) float64 { return float64(t.Microseconds()) / 1e3 / float64(d.Steps) }
+			r.Steps, r.StepMS, r.Layers, r.Head, r.Sync, r.Hop = d.Steps, ms(d.Time), ms(d.Layers), ms(d.Head), ms(d.Sync), ms(d.Hop)
+			r.Other = max(0, r.StepMS-r.Layers-r.Head-r.Sync-r.Hop)
+		}
+		ranks = append(ranks, r)
+	}
+	return ranks
 }
 
 // unplanned says that nothing is planned yet.
@@ -42,7 +77,7 @@ func (n *Node) controlPlan(*http.Request) (any, error) {
 	state := n.cluster.State()
 	out := ClusterPlan{
 		Epoch: uint64(plan.Epoch), Model: s.name, Names: map[shard.NodeID]string{}, Measured: s.watch.of(plan.Epoch),
-		Rate: s.engine.Stats().TokensPerSecond, Trouble: n.troubled(),
+		Rate: s.engine.Stats().TokensPerSecond, Trouble: n.troubled(), Ranks: n.measuredRanks(plan),
 	}
 	for id, node := range state.Nodes {
 		out.Names[id] = node.Name

@@ -235,7 +235,7 @@ func (n *Node) rankTimes(s *service, plan *shard.Plan) []rankTime {
 		if !there || d.Epoch != plan.Epoch || d.Steps < factorSteps {
 			continue
 		}
-		computing := float64((d.Time - d.Waiting - d.Sending).Microseconds()) / 1e3 / float64(d.Steps)
+		computing := float64(d.Computing().Microseconds()) / 1e3 / float64(d.Steps)
 		expected := r.Terms.Weights + r.Terms.Attention + r.Terms.Head + float64(r.Layers.Len())*1e3*planner.DefaultCosts().LayerS
 		if computing > 0 && expected > 0 {
 			times = append(times, rankTime{r.Node, computing, expected})

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -171,6 +172,25 @@ type StatusNode struct {
 	Coordinator bool          `json:"coordinator"`
 	Place       *StatusPlace  `json:"place,omitempty"` // in the active plan
 	Facts       cluster.Facts `json:"facts"`
+
+	Links  []StatusLink `json:"links,omitempty"`         // to the other nodes, as measured
+	Slices int64        `json:"slice_bytes"`             // of the model on its disk
+	Fetch  *FetchStatus `json:"fetch,omitempty"`         // while slices are on their way to it
+	Spares string       `json:"spare_trouble,omitempty"` // why it could not get spare slices
+}
+
+// StatusLink is what was measured between a node and another one.
+type StatusLink struct {
+	Node string `json:"node"`
+	LinkFacts
+}
+
+// reported fills in what the node said last.
+func (s *StatusNode) reported(report nodeReport) {
+	s.Facts, s.Slices, s.Fetch, s.Spares = report.Facts, report.Bytes, report.Fetch, report.Spares
+	for _, peer := range slices.Sorted(maps.Keys(report.Links)) {
+		s.Links = append(s.Links, StatusLink{string(peer), report.Links[peer]})
+	}
 }
 
 // StatusPlace is what a node holds in the active plan.
@@ -269,6 +289,11 @@ func (n *Node) statusNodes() []StatusNode {
 			Alive: n.alive(id), Votes: slices.Contains(voters, id), Address: n.addressOf(node),
 			Coordinator: id == leader, Place: placeOf(state.Plan, id), Facts: node.Facts,
 		})
+	}
+	for i := range nodes {
+		if report, there := n.known.report(shard.NodeID(nodes[i].ID)); there {
+			nodes[i].reported(report)
+		}
 	}
 	slices.SortFunc(nodes, func(a, b StatusNode) int { return cmp.Compare(a.ID, b.ID) })
 	return nodes

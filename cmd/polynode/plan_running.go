@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"polynode/node"
 )
@@ -69,7 +70,44 @@ func printRunning(out io.Writer, p *node.ClusterPlan, explain bool) error {
 	if solo := p.Report.Solo; solo != nil {
 		solo.Node = names[solo.Node]
 	}
-	return printPlan(out, &p.Report, p.Spares, explain)
+	if err := printPlan(out, &p.Report, p.Spares, explain); err != nil || !explain {
+		return err
+	}
+	return printMeasured(out, p, names)
+}
+
+// printMeasured writes what the ranks measured beside what was expected of them.
+func printMeasured(out io.Writer, p *node.ClusterPlan, names map[node.ID]node.ID) error {
+	fmt.Fprintln(out, "\nmeasured milliseconds a step that decodes, and in brackets what was expected:")
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "NODE\tSTEPS\tLAYERS\tHEAD\tSYNC\tHOP\tOTHER\tSUM\t")
+	for i, r := range p.Ranks {
+		if r.Steps == 0 {
+			fmt.Fprintf(table, "%s\tnone\t\t\t\t\t\t\t\n", names[r.Node])
+			continue
+		}
+		var t node.PlanTerms
+		if i < len(p.Report.Ranks) {
+			t = p.Report.Ranks[i].Terms
+		}
+		fmt.Fprintf(table, "%s\t%d\t%.2f (%.2f)\t%.2f (%.2f)\t%.2f (%.2f)\t%.2f (%.2f)\t%.2f\t%.2f (%.2f)\t\n", names[r.Node], r.Steps,
+			r.Layers, t.Weights+t.Attention+t.Other, r.Head, t.Head, r.Sync, t.Sync+t.Wait, r.Hop, t.Hop, r.Other, r.StepMS, t.Sum())
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if p.Measured.Steps > 0 {
+		fmt.Fprintf(out, "a token takes the coordinator %.2f ms in all, %.2f expected\n", p.Measured.StepMS, p.Report.Times.StepMS)
+	}
+	for _, r := range p.Ranks {
+		switch {
+		case r.Factor > 1:
+			fmt.Fprintf(out, "%s is slower than it says: its steps take %.1f times as long as they should, and its shares are made for that\n", names[r.Node], r.Factor)
+		case r.Factor < 1:
+			fmt.Fprintf(out, "%s is %.1f times as fast as it says, and its shares are made for that\n", names[r.Node], 1/r.Factor)
+		}
+	}
+	return nil
 }
 
 // readable gives every node a name for people: its own where no other has it, and the beginning of its id otherwise.

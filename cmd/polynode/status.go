@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -102,8 +103,55 @@ func printStatus(out io.Writer, s *clusterStatus) error {
 		}
 		fmt.Fprintf(out, "faults   tolerance %d: %s\n", *c.Tolerance, why)
 	}
+	printLinks(out, c.Nodes)
 	fmt.Fprintln(out)
-	return printNodes(out, c.Nodes)
+	if err := printNodes(out, c.Nodes); err != nil {
+		return err
+	}
+	printFetches(out, c.Nodes)
+	return nil
+}
+
+// printLinks sums up the links between nodes.
+func printLinks(out io.Writer, nodes []node.StatusNode) {
+	var trips, rates []float64
+	for _, n := range nodes {
+		for _, link := range n.Links {
+			trips = append(trips, link.RoundTripUS/1e3)
+			if link.BytesPerSecond > 0 {
+				rates = append(rates, float64(link.BytesPerSecond)/1e6)
+			}
+		}
+	}
+	if len(trips) == 0 {
+		return
+	}
+	text := fmt.Sprintf("round trips of %.2f to %.2f ms", slices.Min(trips), slices.Max(trips))
+	if len(rates) > 0 {
+		text += fmt.Sprintf(", %.0f to %.0f MB/s", slices.Min(rates), slices.Max(rates))
+	}
+	fmt.Fprintf(out, "links    %s\n", text)
+}
+
+// barWidth is how many characters a bar of progress has.
+const barWidth = 24
+
+// printFetches writes how far nodes are that get slices.
+func printFetches(out io.Writer, nodes []node.StatusNode) {
+	for _, n := range nodes {
+		if f := n.Fetch; f != nil {
+			full := min(int(barWidth*float64(f.Done)/max(1, float64(f.Total))), barWidth)
+			what := "for the plan"
+			if f.Spare {
+				what = "spares"
+			}
+			fmt.Fprintf(out, "fetch    %s [%s%s] %s of %s, %.1f MB/s, %s\n", orElse(n.Name, shortID(n.ID)), strings.Repeat("#", full),
+				strings.Repeat(".", barWidth-full), percent(f.Done, f.Total), configs.Bytes(f.Total), f.BytesPerSecond/1e6, what)
+		}
+		if n.Spares != "" {
+			fmt.Fprintf(out, "spares   %s has not all: %s\n", orElse(n.Name, shortID(n.ID)), named(nodes, n.Spares))
+		}
+	}
 }
 
 // placesText counts the places of a plan.

@@ -18,13 +18,38 @@ type Usage struct {
 
 // Decoded is what those steps of the plan at work took that only decode: they are what plans are compared by.
 type Decoded struct {
-	Epoch    shard.Epoch
-	Steps    int64
-	Rows     int64         // tokens of all of them
-	Time     time.Duration // of all of them
-	Waiting  time.Duration // for frames of other ranks
-	Sending  time.Duration
-	Finished time.Time // the last of them
+	Epoch  shard.Epoch   `json:"epoch"`
+	Steps  int64         `json:"steps"`
+	Rows   int64         `json:"rows"`   // tokens of all of them
+	Time   time.Duration `json:"time"`   // of all of them: the sum of what follows, and what little is between
+	Hop    time.Duration `json:"hop"`    // waiting for the stage before
+	Layers time.Duration `json:"layers"` // computing in layers
+	Head   time.Duration `json:"head"`   // computing from the last layer to tokens
+	Sync   time.Duration `json:"sync"`   // sending, and waiting for other ranks, within layers and head
+}
+
+// Computing is the time in which the rank waited for nobody.
+func (d *Decoded) Computing() time.Duration { return d.Time - d.Hop - d.Sync }
+
+// mark is a moment in a step, and for how long the network had been waited for by then.
+type mark struct {
+	at      time.Time
+	network time.Duration
+}
+
+// mark notes where a step is.
+func (w *Worker) mark() mark {
+	t := w.links.Traffic()
+	return mark{time.Now(), t.Waiting + t.Sending}
+}
+
+// marks are the moments of a step: its begin, that of its layers, their end, and its own.
+type marks [4]mark
+
+// network is the time of the network between two moments, and computing what else there was.
+func (m *marks) between(from, to int) (network, computing time.Duration) {
+	network = m[to].network - m[from].network
+	return network, m[to].at.Sub(m[from].at) - network
 }
 
 // NetworkShare is the part of the steps' time in which the worker waited for its peers, from 0 to 1.
@@ -47,20 +72,19 @@ type usage struct {
 	decoded Decoded
 }
 
-// note adds a step that ended now.
-func (u *usage) note(step *engine.Step, took time.Duration, traffic collective.Traffic) {
+// note adds a step that ended now. Its moments are only known if it went well.
+func (u *usage) note(step *engine.Step, took time.Duration, traffic collective.Traffic, moments *marks) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if d := &u.decoded; step.Decodes() {
+	if d := &u.decoded; moments != nil && step.Decodes() {
 		if d.Epoch != step.Epoch {
 			*d = Decoded{Epoch: step.Epoch}
 		}
-		d.Steps++
-		d.Rows += int64(len(step.Chunks))
-		d.Time += took
-		d.Waiting += traffic.Waiting
-		d.Sending += traffic.Sending
-		d.Finished = time.Now()
+		hop, _ := moments.between(0, 1)
+		layerSync, layers := moments.between(1, 2)
+		headSync, head := moments.between(2, 3)
+		d.Steps, d.Rows, d.Time = d.Steps+1, d.Rows+int64(len(step.Chunks)), d.Time+took
+		d.Hop, d.Layers, d.Head, d.Sync = d.Hop+hop, d.Layers+layers, d.Head+head, d.Sync+layerSync+headSync
 	}
 	u.all.Steps++
 	u.all.Time += took

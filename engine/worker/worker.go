@@ -52,6 +52,7 @@ type Worker struct {
 	hidden []float32 // (T, Embed), the residual stream
 
 	usage usage
+	marks marks // of the step that runs
 }
 
 // New makes a worker without a plan.
@@ -142,11 +143,14 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 			defer network.Relax()
 		}
 	}
-	links, before := w.links, w.links.Traffic()
-	defer func() { w.usage.note(step, time.Since(begun), links.Traffic().Minus(before)) }()
+	before := w.links.Traffic()
+	w.marks[0] = w.mark()
 	if err := guarded(func() error { return w.run(step, out) }); err != nil {
+		w.usage.note(step, time.Since(begun), w.links.Traffic().Minus(before), nil)
 		return errors.Join(err, w.links.Close())
 	}
+	w.marks[3] = w.mark()
+	w.usage.note(step, time.Since(begun), w.links.Traffic().Minus(before), &w.marks)
 	return nil
 }
 
@@ -203,9 +207,11 @@ func (w *Worker) run(step *engine.Step, out *engine.Output) error {
 	} else if err := w.links.Recv(w.hidden); err != nil {
 		return err
 	}
+	w.marks[1] = w.mark()
 	if err := w.stage.Forward(&w.batch, w.hidden); err != nil {
 		return err
 	}
+	w.marks[2] = w.mark()
 	if !share.Last {
 		return w.links.Send(w.hidden)
 	}
