@@ -68,6 +68,8 @@ func (n *Node) controlRoutes() http.Handler {
 		"GET " + controlPath + "plan":              n.controlPlan,
 		"GET " + controlPath + "model":             n.controlModel,
 		"POST " + controlPath + "model":            n.controlServe,
+		"GET " + controlPath + "certificates":      n.controlCertificates,
+		"POST " + controlPath + "certificates":     n.controlRotate,
 		"GET " + controlPath + "tokens":            n.controlTokens,
 		"POST " + controlPath + "tokens":           n.controlNewToken,
 		"DELETE " + controlPath + "tokens/{id}":    n.controlRevokeToken,

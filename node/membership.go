@@ -30,12 +30,13 @@ func (n *Node) tend(ctx context.Context) {
 	if n.member == nil {
 		return
 	}
-	t := tender{node: n, rooted: map[shard.NodeID]bool{}}
+	t := tender{node: n, rooted: map[rooted]bool{}}
 	ticker := time.NewTicker(tendPause)
 	defer ticker.Stop()
 	for {
 		changed, seen := n.cluster.Changed(), n.member.Members().Changed()
-		t.shareRoot(ctx)
+		t.shareRoots(ctx)
+		t.changeRoot(ctx)
 		select {
 		case <-ticker.C:
 		case <-changed:
@@ -49,12 +50,19 @@ func (n *Node) tend(ctx context.Context) {
 // tender is one term of it.
 type tender struct {
 	node      *Node
-	rooted    map[shard.NodeID]bool // who was given the root in this term
-	complaint string                // that was logged last
+	rooted    map[rooted]bool // who was given which root in this term
+	complaint string          // that was logged last
 }
 
-// shareRoot gives the cluster's root to all that vote: each of them may be the next coordinator, who lets machines in.
-func (t *tender) shareRoot(ctx context.Context) {
+// rooted is a node and a root.
+type rooted struct {
+	node shard.NodeID
+	root trust.Fingerprint
+}
+
+// shareRoots gives the cluster's roots to all that vote: each of them may be the next coordinator, who lets machines in. What this node lacks
+// itself, because it came to coordinate before it was given it, it asks for.
+func (t *tender) shareRoots(ctx context.Context) {
 	n := t.node
 	voters, err := n.cluster.Voters()
 	if err != nil {
@@ -64,18 +72,26 @@ func (t *tender) shareRoot(ctx context.Context) {
 	for _, id := range voters {
 		votes[id] = true
 	}
-	for id := range t.rooted {
-		if !votes[id] {
-			delete(t.rooted, id) // it removes its copy, and may vote again
+	for to := range t.rooted {
+		if !votes[to.node] {
+			delete(t.rooted, to) // it removes its copy, and may vote again
 		}
 	}
-	root, err := n.member.Root()
-	for _, id := range voters {
-		if err != nil || id == n.self || t.rooted[id] || !n.alive(id) {
-			continue
+	for _, print := range n.member.Roots() {
+		root, lacks := n.member.RootOf(print)
+		if errors.Is(lacks, member.ErrNoRoot) {
+			root, lacks = n.fetchRoot(ctx, voters, print)
 		}
-		if err = n.giveRoot(ctx, id, root); err == nil {
-			t.rooted[id] = true
+		err = errors.Join(err, lacks)
+		for _, id := range voters {
+			if lacks != nil || id == n.self || t.rooted[rooted{id, print}] || !n.alive(id) {
+				continue
+			}
+			if failed := n.giveRoot(ctx, id, root); failed != nil {
+				err = errors.Join(err, failed)
+				continue
+			}
+			t.rooted[rooted{id, print}] = true
 		}
 	}
 	t.complain("hand the cluster's root to the nodes that vote", err)
@@ -169,6 +185,11 @@ func (n *Node) renewIfDue(ctx context.Context, now time.Time) error {
 	if !known {
 		return trust.ErrUnavailable
 	}
+	return n.renewNow(ctx, leader)
+}
+
+// renewNow gets a new certificate for this node from the coordinator.
+func (n *Node) renewNow(ctx context.Context, leader shard.NodeID) error {
 	request, err := n.member.RenewalRequest()
 	if err != nil {
 		return err

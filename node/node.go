@@ -77,6 +77,8 @@ type Node struct {
 	trouble string         // why there is no plan that suits the nodes that are here; empty if there is
 	report  planner.Report // that the last plan came from
 
+	waiting string // why a change of the cluster's root does not go on; under mu
+
 	changing ModelChange     // the last change of model; under mu
 	wishes   chan changeWish // has room for one
 
@@ -307,6 +309,8 @@ func (n *Node) answerNodes(ctx context.Context) {
 	mux.HandleFunc("POST "+reportPath, n.serveReport)
 	mux.HandleFunc("POST "+keepPath, n.serveKeep)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
+	mux.HandleFunc("POST "+rootOfPath, n.serveRootOf)
+	mux.HandleFunc("POST "+papersPath, n.servePapers)
 	mux.HandleFunc("POST "+renewPath, n.serveRenew)
 	mux.HandleFunc("POST "+heldPath, n.serveHeld)
 	mux.Handle("/", n.flights.watch(n.withControl(n.front.near())))

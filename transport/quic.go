@@ -164,7 +164,7 @@ func (q *QUIC) Accept(ctx context.Context, class Class) (Conn, error) {
 // when one was revoked; otherwise it happens from time to time.
 func (q *QUIC) Recheck() {
 	for _, s := range q.sessionsLive() {
-		if _, err := q.config.verify(s.chain, s.peer); err != nil {
+		if err := q.config.recheck(s.chain, s.peer); err != nil {
 			q.complain.once("ended a session: the certificate is not valid any more", "node", s.peer, "cause", err)
 			s.fail(codeIdentity, err)
 		}

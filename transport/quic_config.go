@@ -51,6 +51,13 @@ type Identity interface {
 	Verify(chain [][]byte) (node string, err error)
 }
 
+// Rechecker is an Identity that judges live sessions by more than their certificates: a root that a cluster gave up ends no session with a node
+// that has a new certificate since.
+type Rechecker interface {
+	// Recheck is Verify for a session that began with these certificates a while ago.
+	Recheck(chain [][]byte) (node string, err error)
+}
+
 // QUICConfig is what a QUIC network needs. Listen, Identity, Resolve and ResetKey have no default.
 type QUICConfig struct {
 	Node     string // this node's name, for messages; its certificate says the same
@@ -204,6 +211,23 @@ func (c *QUICConfig) verify(chain [][]byte, want string) (node string, err error
 		return "", fmt.Errorf("%w: %s answers there", ErrIdentity, node)
 	}
 	return node, nil
+}
+
+// recheck is verify for a session that is there already.
+func (c *QUICConfig) recheck(chain [][]byte, want string) error {
+	r, ok := c.Identity.(Rechecker)
+	if !ok {
+		_, err := c.verify(chain, want)
+		return err
+	}
+	node, err := r.Recheck(chain)
+	if err == nil && node != want {
+		err = fmt.Errorf("%s answers there", node)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
+	return nil
 }
 
 func chainOf(state *tls.ConnectionState) [][]byte {

@@ -59,9 +59,9 @@ func (m *Member) decide(ctx context.Context, data []byte, who visitor) (trust.Jo
 	if err != nil {
 		return trust.JoinAnswer{}, err
 	}
-	ca, err := m.folder.CA()
-	if errors.Is(err, trust.ErrNone) {
-		return trust.JoinAnswer{}, fmt.Errorf("%w: %w", trust.ErrUnavailable, ErrNoRoot)
+	ca, err := m.authority(m.identity.roots().Fingerprints()[0])
+	if errors.Is(err, ErrNoRoot) {
+		return trust.JoinAnswer{}, fmt.Errorf("%w: %w", trust.ErrUnavailable, err)
 	}
 	if err != nil {
 		return trust.JoinAnswer{}, err

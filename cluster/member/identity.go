@@ -2,6 +2,7 @@ package member
 
 import (
 	"crypto/tls"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,10 +17,15 @@ type identity struct {
 	mu          sync.Mutex
 	credentials *trust.Credentials
 	bundle      *trust.Bundle
+	retired     *trust.Bundle   // the root that was given up last, nil if none was since this node started
 	revoked     map[string]bool // by node, and by node and serial
+	nodes       map[shard.NodeID]bool
 }
 
-var _ transport.Identity = (*identity)(nil)
+var (
+	_ transport.Identity  = (*identity)(nil)
+	_ transport.Rechecker = (*identity)(nil)
+)
 
 // Certificate is what this node presents.
 func (i *identity) Certificate() (*tls.Certificate, error) {
@@ -32,12 +38,39 @@ func (i *identity) Certificate() (*tls.Certificate, error) {
 // Verify checks a peer's certificates against the roots and revocations that are agreed on now.
 func (i *identity) Verify(chain [][]byte) (node string, err error) {
 	i.mu.Lock()
-	bundle, revoked := i.bundle, i.revoked
+	bundle := i.bundle
 	i.mu.Unlock()
-	peer, err := bundle.Verify(chain, func(id shard.NodeID, serial string) bool {
+	peer, err := i.verify(bundle, chain)
+	return string(peer.ID), err
+}
+
+func (i *identity) verify(bundle *trust.Bundle, chain [][]byte) (trust.Peer, error) {
+	i.mu.Lock()
+	revoked := i.revoked
+	i.mu.Unlock()
+	return bundle.Verify(chain, func(id shard.NodeID, serial string) bool {
 		return revoked[string(id)] || revoked[string(id)+"/"+serial]
 	}, time.Now())
-	return string(peer.ID), err
+}
+
+// Recheck lets a session go on that began under the root before: a node is its key, and all nodes had new certificates for theirs when that
+// root was given up. Whoever made a key and a certificate with a stolen root is no node of the cluster.
+func (i *identity) Recheck(chain [][]byte) (node string, err error) {
+	node, err = i.Verify(chain)
+	if !errors.Is(err, trust.ErrForeign) {
+		return node, err
+	}
+	i.mu.Lock()
+	retired, nodes := i.retired, i.nodes
+	i.mu.Unlock()
+	if retired == nil {
+		return "", err
+	}
+	peer, other := i.verify(retired, chain)
+	if other != nil || !nodes[peer.ID] {
+		return "", err
+	}
+	return string(peer.ID), nil
 }
 
 // follow takes over what is agreed on. Roots that cannot be read are left alone: the old ones are better than none.
@@ -50,15 +83,35 @@ func (i *identity) follow(state *cluster.State) {
 		}
 		revoked[key] = true
 	}
+	nodes := make(map[shard.NodeID]bool, len(state.Nodes))
+	for id, node := range state.Nodes {
+		nodes[id] = node.Phase != cluster.Gone
+	}
 	var bundle *trust.Bundle
 	if state.Keys != nil {
 		bundle, _ = trust.ParseRoots(state.Keys.Roots)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.revoked = revoked
+	i.revoked, i.nodes = revoked, nodes
 	if bundle != nil {
+		i.retire(bundle)
 		i.bundle = bundle
+	}
+}
+
+// retire remembers a root that is not among the next ones any more.
+func (i *identity) retire(next *trust.Bundle) {
+	if i.bundle == nil {
+		return
+	}
+	for at, print := range i.bundle.Fingerprints() {
+		if next.Contains(print) {
+			continue
+		}
+		if gone, err := trust.ParseRoots(i.bundle.Raw()[at : at+1]); err == nil {
+			i.retired = gone
+		}
 	}
 }
 

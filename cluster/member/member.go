@@ -225,7 +225,7 @@ func (m *Member) follow(ctx context.Context) {
 		state := m.cluster.State()
 		m.identity.follow(state)
 		m.port.Recheck()
-		if err := errors.Join(m.followKeys(state), m.remember(), m.forgetCA()); err != nil {
+		if err := errors.Join(m.followKeys(state), m.followRoot(), m.remember(), m.forgetCA()); err != nil {
 			m.config.Logger.Warn("remember the cluster", "err", err)
 		}
 		select {

@@ -40,12 +40,9 @@ func (m *Member) Renew(ctx context.Context, from shard.NodeID, request []byte) (
 	if leader, _ := m.cluster.Leader(); leader != m.id {
 		return nil, fmt.Errorf("renew certificate: %w", cluster.ErrNotLeader)
 	}
-	ca, err := m.folder.CA()
+	ca, err := m.authority(m.identity.roots().Fingerprints()[0])
 	if err != nil {
-		return nil, fmt.Errorf("renew certificate: %w: %w", ErrNoRoot, err)
-	}
-	if roots := m.identity.roots().Fingerprints(); ca.Fingerprint() != roots[0] {
-		return nil, fmt.Errorf("renew certificate: %w: this node still has the root before", ErrNoRoot)
+		return nil, fmt.Errorf("renew certificate: %w", err)
 	}
 	role := node.Role
 	if role == "" {

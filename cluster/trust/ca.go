@@ -23,6 +23,17 @@ type Fingerprint [sha256.Size]byte
 // String is the fingerprint as 52 lower-case letters and digits.
 func (f Fingerprint) String() string { return encode(f[:]) }
 
+// ParseFingerprint is the inverse of Fingerprint.String.
+func ParseFingerprint(text string) (Fingerprint, error) {
+	var f Fingerprint
+	data, ok := decode(text, len(f))
+	if !ok {
+		return f, fmt.Errorf("%w: fingerprint %.64q", ErrCertificate, text)
+	}
+	copy(f[:], data)
+	return f, nil
+}
+
 // CA signs the certificates of a cluster's nodes. Only nodes that may vote hold one.
 type CA struct {
 	Root *x509.Certificate
@@ -40,6 +51,14 @@ func NewCA(cluster string, now time.Time) (*CA, error) {
 		return nil, fmt.Errorf("make CA: %w", err)
 	}
 	return makeCA(cluster, key, serial, now)
+}
+
+// NextCA makes the root that takes the place of another. It counts as the newer one even if the clock went back since that was made.
+func NextCA(old *x509.Certificate, now time.Time) (*CA, error) {
+	if least := old.NotBefore.Add(time.Second); now.Before(least) {
+		now = least
+	}
+	return NewCA(clusterOf(old.Subject), now)
 }
 
 func makeCA(cluster string, key ed25519.PrivateKey, serial *big.Int, now time.Time) (*CA, error) {
@@ -149,6 +168,20 @@ func ParseBundle(data []byte) (*Bundle, error) {
 
 // PEM is the bundle as it is kept in a file. It holds no secret.
 func (b *Bundle) PEM() []byte { return certificatePEM(b.Raw()...) }
+
+// Newest is the root that was made last: where there are two, the one that the cluster changes to.
+func (b *Bundle) Newest() *x509.Certificate {
+	newest := b.roots[0]
+	for _, root := range b.roots[1:] {
+		if root.NotBefore.After(newest.NotBefore) {
+			newest = root
+		}
+	}
+	return newest
+}
+
+// FingerprintOf is the fingerprint of a root.
+func FingerprintOf(root *x509.Certificate) Fingerprint { return fingerprint(root) }
 
 // Raw is the DER of the roots, in their order.
 func (b *Bundle) Raw() [][]byte {

@@ -14,11 +14,12 @@ import (
 
 // The files of a folder. Those that hold a secret are open to their owner only; each is written whole or not at all.
 const (
-	fileKey    = "node.key"   // the node's private key: who it is
-	fileChain  = "node.crt"   // its certificate and the root that signed it
-	fileBundle = "roots.crt"  // the roots that it trusts
-	fileGossip = "gossip.key" // the gossip keys, for a start before the agreed state is there
-	fileCA     = "ca.pem"     // root and private key of the cluster; on nodes that may vote
+	fileKey    = "node.key"    // the node's private key: who it is
+	fileChain  = "node.crt"    // its certificate and the root that signed it
+	fileBundle = "roots.crt"   // the roots that it trusts
+	fileGossip = "gossip.key"  // the gossip keys, for a start before the agreed state is there
+	fileCA     = "ca.pem"      // root and private key of the cluster; on nodes that may vote
+	fileNextCA = "ca-next.pem" // the ones that take their place, while the cluster changes its root
 )
 
 // Folder is where a node keeps its keys and certificates.
@@ -139,30 +140,45 @@ func (f *Folder) Gossip() (Ring, error) {
 }
 
 // SaveCA keeps the cluster's root with its private key.
-func (f *Folder) SaveCA(ca *CA) error {
+func (f *Folder) SaveCA(ca *CA) error { return f.saveCA(fileCA, ca) }
+
+// SaveNextCA keeps the root that the cluster is about to use, beside the one that it has.
+func (f *Folder) SaveNextCA(ca *CA) error { return f.saveCA(fileNextCA, ca) }
+
+func (f *Folder) saveCA(name string, ca *CA) error {
 	data, err := ca.PEM()
 	if err != nil {
 		return err
 	}
-	return f.write(fileCA, data)
+	return f.write(name, data)
 }
 
 // CA is the one that was saved last; ErrNone on a node that has none.
-func (f *Folder) CA() (*CA, error) {
-	data, err := f.read(fileCA)
+func (f *Folder) CA() (*CA, error) { return f.readCA(fileCA) }
+
+// NextCA is the one that SaveNextCA saved last; ErrNone where no change of root is under way.
+func (f *Folder) NextCA() (*CA, error) { return f.readCA(fileNextCA) }
+
+func (f *Folder) readCA(name string) (*CA, error) {
+	data, err := f.read(name)
 	if err != nil {
 		return nil, err
 	}
 	ca, err := ParseCA(data)
 	if err != nil {
-		return nil, f.damaged(fileCA, err)
+		return nil, f.damaged(name, err)
 	}
 	return ca, nil
 }
 
-// RemoveCA forgets the cluster's private key, on a node that may not vote any more.
-func (f *Folder) RemoveCA() error {
-	if err := os.Remove(filepath.Join(f.dir, fileCA)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// RemoveCA forgets the cluster's private keys, on a node that may not vote any more.
+func (f *Folder) RemoveCA() error { return errors.Join(f.removeCA(fileCA), f.RemoveNextCA()) }
+
+// RemoveNextCA forgets the root that SaveNextCA saved.
+func (f *Folder) RemoveNextCA() error { return f.removeCA(fileNextCA) }
+
+func (f *Folder) removeCA(name string) error {
+	if err := os.Remove(filepath.Join(f.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove CA: %w", err)
 	}
 	return nil

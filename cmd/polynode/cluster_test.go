@@ -98,6 +98,11 @@ func TestAClusterByItsVerbs(t *testing.T) {
 
 	says(t, second.url, "udhr is served", "serve", "demo")
 	refused(t, "polynode model import", "serve", "absent", "--url", second.url)
+	says(t, second.url, "UNTIL", "cert", "ls")
+	before := verb(t, first.url, "cert", "ls", "--json")
+	if after := verb(t, second.url, "cert", "rotate", "--root", "--json"); !strings.Contains(after, `"root"`) || after == before {
+		t.Errorf("cert rotate:\n%s", after)
+	}
 	says(t, second.url, "drained", "drain", "two")
 	says(t, second.url, "draining", "nodes")
 	verb(t, second.url, "undrain", "two")
