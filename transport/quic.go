@@ -16,8 +16,8 @@ import (
 // QUIC is one node's door to a real network: one UDP socket for everything, every session encrypted and authenticated on
 // both sides. It is a Network, Datagrams and a Hurrier, and safe for concurrent use.
 //
-// Its goroutines are one that accepts sessions, one that verifies certificates again from time to time, one for each
-// session, and one for each connection until its class is known. Close waits for all of them.
+// Its goroutines are one that accepts sessions, one that verifies certificates again from time to time, three for each
+// session, of which two keep its pulse, and one for each connection until its class is known. Close waits for all of them.
 type QUIC struct {
 	config    QUICConfig
 	udp       *net.UDPConn
@@ -261,6 +261,7 @@ func (q *QUIC) adopt(conn *quic.Conn, want string, called bool) (*session, error
 	q.doorman.remember(s.address())
 	if called {
 		q.done.Go(s.serve)
+		q.done.Go(s.openPulse)
 	}
 	return s, nil
 }

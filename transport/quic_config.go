@@ -73,7 +73,7 @@ type QUICConfig struct {
 	ResetKey []byte
 	// Join answers callers without a certificate. Without it they are refused.
 	Join JoinHandler
-	// IdleTimeout is how long a peer may be silent before its connections fail. Zero is IdleTimeoutDefault.
+	// IdleTimeout is how long a peer may be silent before its connections fail, or not hear what this node says. Zero is IdleTimeoutDefault.
 	IdleTimeout time.Duration
 	// RecheckInterval is how often the certificates behind live connections are verified again. Zero is RecheckDefault.
 	RecheckInterval time.Duration
@@ -106,6 +106,7 @@ const (
 	codeClass    = 4 // unknown class of connection
 	codeBusy     = 5 // too much at once
 	codeProtocol = 6 // the peer broke the protocol
+	codeSilent   = 7 // the peer does not answer
 )
 
 func (c *QUICConfig) check() error {
@@ -142,7 +143,7 @@ func (c *QUICConfig) settings(peer netip.Addr) *quic.Config {
 		MaxStreamReceiveWindow:         streamWindow,
 		InitialConnectionReceiveWindow: laneWindow,
 		MaxConnectionReceiveWindow:     laneWindow,
-		MaxIncomingStreams:             streamsMax,
+		MaxIncomingStreams:             streamsMax + 1, // and the pulse
 		MaxIncomingUniStreams:          -1,
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -18,12 +19,14 @@ import (
 const preambleBytes = 64
 
 // session is an authenticated QUIC connection to a node. Connections are its streams: the side that opens one sends its
-// class in the first byte, and the other side answers with the same byte once there is room in its backlog.
+// class in the first byte, and the other side answers with the same byte once there is room in its backlog. One more stream is
+// the session's pulse.
 type session struct {
 	network *QUIC
 	conn    *quic.Conn
 	peer    string
-	chain   [][]byte // the peer's certificates
+	chain   [][]byte    // the peer's certificates
+	pulsing atomic.Bool // the peer has opened a pulse
 
 	mu    sync.Mutex
 	cause error // why this side ended it
@@ -59,6 +62,14 @@ func (s *session) serve() {
 // announce learns the class of a new connection and puts it into the backlog when there is room.
 func (s *session) announce(stream *quic.Stream) {
 	class, err := readClass(stream)
+	if err == nil && class == pulseMark {
+		if s.pulsing.Swap(true) {
+			abandon(stream, codeProtocol)
+			return
+		}
+		s.keepPulse(stream)
+		return
+	}
 	if err != nil {
 		var dead *quic.StreamError
 		if !errors.As(err, &dead) && s.conn.Context().Err() == nil {
@@ -97,7 +108,7 @@ func readClass(stream *quic.Stream) (Class, error) {
 		return 0, fmt.Errorf("read class: %w", err)
 	}
 	class := Class(preamble[0])
-	if !class.valid() {
+	if class != pulseMark && !class.valid() {
 		return 0, fmt.Errorf("%w: %v", ErrClass, class)
 	}
 	return class, stream.SetReadDeadline(time.Time{})
@@ -165,6 +176,8 @@ func (s *session) explain(err error) error {
 		return fmt.Errorf("%w: it was restarted", ErrPeerGone)
 	case errors.As(err, &closed) && closed.ErrorCode == codeIdentity:
 		return fmt.Errorf("%w: %w: it does not accept this node's certificate any more", ErrPeerGone, ErrIdentity)
+	case errors.As(err, &closed) && closed.ErrorCode == codeSilent:
+		return fmt.Errorf("%w: it has heard no answer of this node", ErrPeerGone)
 	case errors.As(err, &closed):
 		return fmt.Errorf("%w: it was closed", ErrPeerGone)
 	}
