@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"polynode/configs"
+	"polynode/shard"
+	"polynode/shard/planner"
 )
 
 // The environment of BenchmarkTandem and of the processes that it starts.
@@ -71,10 +73,32 @@ func BenchmarkTandem(b *testing.B) {
 	}
 }
 
+// even plans stages of one node each that take about as long as each other: the last one has the head too, which is worth some layers.
+func even(stages int) plannerFunc {
+	if stages == 1 {
+		return together(1)
+	}
+	return func(p planner.Problem) (planner.Report, error) {
+		shape := p.Model.Shape
+		layer := 4*shape.Embed() + 2*shape.Inner // rows of embed weights each, like those of the head
+		share := float64(shape.Layers*layer+shape.Vocab) / float64(min(stages, len(p.Nodes)))
+		var members [][]shard.Member
+		for i, node := range p.Nodes[:min(stages, len(p.Nodes))] {
+			weight := share
+			if i == stages-1 {
+				weight -= float64(shape.Vocab)
+			}
+			members = append(members, []shard.Member{{Node: node.ID, Heads: weight, Inner: weight, Vocab: 1}})
+		}
+		plan, err := shard.Build(shape, p.Model.Digest, members)
+		return planner.Report{Plan: plan}, err
+	}
+}
+
 func benchTandem(b *testing.B, nodes, stages int) {
 	j := &joined{t: b}
 	config := tandemConfig(b, "one")
-	n, err := startWith(b.Context(), config, loggerOf("one"), newModels(config), together(stages))
+	n, err := startWith(b.Context(), config, loggerOf("one"), newModels(config), even(stages))
 	if err != nil {
 		b.Fatal(err)
 	}
