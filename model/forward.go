@@ -64,6 +64,7 @@ func (s *Stage) attention() error {
 	if err := s.reduce(&s.attended, l.attnProj); err != nil {
 		return err
 	}
+	s.done.Add(1)
 	s.pool.Run(rows, s.addAttention)
 	return nil
 }
@@ -79,6 +80,7 @@ func (s *Stage) ffn() error {
 	if err := s.reduce(&s.inner, l.down); err != nil {
 		return err
 	}
+	s.done.Add(1)
 	s.pool.Run(rows, s.addFFN)
 	return nil
 }
@@ -109,6 +111,7 @@ func (s *Stage) verify(pieces *[]piece) error {
 	s.pool.Run(len(errs), rowTask(func(i int) {
 		p := (*pieces)[i]
 		errs[i] = s.source.Verify(p.name, p.rows, p.k)
+		s.done.Add(1)
 	}))
 	for _, err := range errs {
 		if err != nil {

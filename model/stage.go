@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"polynode/kernels"
 	"polynode/kernels/pool"
@@ -25,6 +26,8 @@ type Stage struct {
 	wpe    []float32        // (Positions, Embed), in the first stage
 	layers []layer
 	head   head // in the last stage
+
+	done atomic.Uint64 // pieces of work since the stage was made
 
 	buffers
 	tasks
@@ -127,3 +130,7 @@ func (s *Stage) Share() Share { return s.share }
 // Clamps counts the leaves whose contribution was clamped since the stage was made; anything but zero means
 // that outputs lost accuracy.
 func (s *Stage) Clamps() int64 { return s.product.clamps.Load() }
+
+// Done counts pieces of work since the stage was made: halves of layers, and weights compared with their hashes. While it moves the stage computes,
+// however slowly. It may be called from any goroutine.
+func (s *Stage) Done() uint64 { return s.done.Load() }

@@ -109,6 +109,16 @@ func (n *Node) remember(report planner.Report) {
 	n.report = report
 }
 
+// predicted is how long the planner thinks that a step of a plan takes for one sequence; zero if it was not asked.
+func (n *Node) predicted(plan *shard.Plan) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.report.Plan == nil || !samePlaces(n.report.Plan, plan) {
+		return 0
+	}
+	return time.Duration(n.report.Times.StepMS * float64(time.Millisecond))
+}
+
 // reportOf is what the planner said of a plan, priced anew. Of a plan that was made without a choice, nothing but prices is known.
 func (n *Node) reportOf(problem planner.Problem, plan *shard.Plan) PlanReport {
 	n.mu.Lock()

@@ -21,7 +21,7 @@ const (
 	replanPause  = time.Second            // at most between two looks at everything
 	retryPause   = 200 * time.Millisecond // after a plan that could not be taken into use; twice as long after each further one
 	retryMax     = 5 * time.Second
-	assignWait   = 30 * time.Second      // for the ranks of a plan to meet
+	assignWait   = 10 * time.Second      // for the ranks of a plan to meet
 	prepareWait  = time.Hour             // for slices to be fetched
 	farPlanDelay = 50 * time.Millisecond // so that changes that come together make one plan
 )
@@ -30,10 +30,11 @@ const (
 // requests on it. It is level-triggered: whatever woke it, it looks at the state as it is.
 func (n *Node) coordinate(ctx context.Context) {
 	var tending sync.WaitGroup
+	c := &coordinator{node: n, suspects: newSuspects()}
 	tending.Go(func() { n.tend(ctx) })
 	tending.Go(func() { n.gather(ctx) })
+	tending.Go(func() { n.tendSuspects(ctx, c.suspects) })
 	defer tending.Wait()
-	c := &coordinator{node: n}
 	c.seen = c.changed()
 	err := c.choose(ctx)
 	if err == nil {
@@ -87,6 +88,7 @@ type coordinator struct {
 	failures  int             // in a row
 	seen      <-chan struct{} // closed when others are here than before the last look
 	settled   settled
+	suspects  *suspects
 	change    *change // of the model; nil while none is under way
 }
 
@@ -109,6 +111,7 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 	case err := <-lost:
 		n.log.Warn("a step failed", "cause", err)
 		c.broken = true
+		c.blame(ctx, c.service.plan, err)
 	case wish := <-n.wishes:
 		c.beginChange(ctx, wish)
 	case err := <-fetched:
@@ -118,6 +121,8 @@ func (c *coordinator) wait(ctx context.Context, failed bool) {
 	case <-c.seen:
 		c.failures = 0 // what was wrong may be so no more
 	case <-learned:
+	case <-c.suspects.back:
+		c.failures = 0
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -172,7 +177,7 @@ func (c *coordinator) step(ctx context.Context) (err error) {
 			c.node.planned = considered{}
 		}
 	}()
-	workers := c.settled.look(time.Now(), c.node.workers())
+	workers := c.settled.look(time.Now(), c.suspects.without(c.node.workers()))
 	if s.plan == nil {
 		c.node.awaitReports(ctx, workers)
 	} else if c.node.all(s.plan.Nodes(), workers) {
@@ -183,6 +188,7 @@ func (c *coordinator) step(ctx context.Context) (err error) {
 	}
 	if s.plan != nil && slices.ContainsFunc(s.plan.Nodes(), func(id shard.NodeID) bool { return !c.node.alive(id) }) {
 		s.line.giveUp() // the step that runs waits for somebody who is gone
+		c.broken = true
 	}
 	next, err := c.node.planFor(s, workers)
 	if err != nil {
@@ -203,14 +209,19 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 	}
 	ctx, stop := n.whileHere(ctx, plan)
 	defer stop()
-	epoch, err := n.cluster.Activate(ctx, plan, func(ctx context.Context, plan *shard.Plan) error { return n.prepareAll(ctx, plan) })
+	preparing, well := ctx, func() {}
+	if s.plan != nil && !c.broken {
+		preparing, well = s.line.whileWell(ctx) // weights may take an hour to come, and the plan that is active must be mended meanwhile
+	}
+	epoch, err := n.cluster.Activate(preparing, plan, func(ctx context.Context, plan *shard.Plan) error { return n.prepareAll(ctx, plan) })
+	well()
 	if err != nil {
 		return err
 	}
 	plan.Epoch = epoch
 	assigning, cancel := context.WithTimeout(ctx, assignWait)
 	defer cancel()
-	err = s.line.replace(epoch, func() (*pipeline.Pipeline, error) {
+	err = s.line.replace(epoch, n.predicted(plan), func() (*pipeline.Pipeline, error) {
 		return pipeline.New(assigning, engine.Place{Generation: n.cluster.State().Generation, Plan: plan, Blocks: blocks, KVFormat: n.config.KVFormat}, n.ranks(plan))
 	}, func() {
 		if s.engine != nil {
@@ -219,6 +230,7 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 	})
 	if err != nil {
 		c.broken = true
+		c.blame(ctx, plan, err)
 		return fmt.Errorf("take plan of epoch %d into use: %w", epoch, err)
 	}
 	s.plan, s.blocks, c.broken = plan, blocks, false

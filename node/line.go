@@ -23,6 +23,7 @@ var errNoLine = errors.New("no plan is active")
 // waits for the next plan, so that the engine computes it and those behind it again there and no request is lost.
 type line struct {
 	patience time.Duration
+	watch    *watch
 	lost     chan error // holds the news of a step that failed, for the coordinator
 
 	under   []started          // steps that were started and not waited for, the oldest first; of the engine's goroutine
@@ -32,7 +33,7 @@ type line struct {
 	mu       sync.Mutex
 	pipeline *pipeline.Pipeline
 	epoch    shard.Epoch
-	stopStep context.CancelFunc // of the step that runs
+	stopStep context.CancelFunc // ends the step that runs
 	replaced chan struct{}      // closed and made anew with every new plan
 }
 
@@ -45,8 +46,8 @@ type started struct {
 	on   *pipeline.Pipeline // nil if it begins only when somebody waits for it
 }
 
-func newLine() *line {
-	return &line{running: newTurn(), patience: planPatience, lost: make(chan error, 1), replaced: make(chan struct{})}
+func newLine(self shard.NodeID, ask inquirer) *line {
+	return &line{watch: &watch{self: self, ask: ask}, running: newTurn(), patience: planPatience, lost: make(chan error, 1), replaced: make(chan struct{})}
 }
 
 // Depth is how many steps can be under way on the active plan. See engine.Executor.
@@ -88,7 +89,7 @@ func (l *line) Wait(ctx context.Context) error {
 	var far bool
 	var err error
 	if s.on != nil {
-		far, err = true, s.on.Wait(ctx)
+		far, err = true, l.watch.over(ctx, rowsOf(s.step), s.on.Wait)
 	} else {
 		far, err = l.run(ctx, s.step, s.out)
 	}
@@ -125,7 +126,7 @@ func (l *line) run(ctx context.Context, step *engine.Step, out *engine.Output) (
 	l.mu.Lock()
 	l.stopStep = cancel
 	l.mu.Unlock()
-	return true, p.Execute(ctx, step, out)
+	return true, l.watch.over(ctx, rowsOf(step), func(ctx context.Context) error { return p.Execute(ctx, step, out) })
 }
 
 // report tells the coordinator of a step that failed, unless its plan was replaced since: that is mended already, and would be mended again.
@@ -138,6 +139,31 @@ func (l *line) report(cause error, epoch shard.Epoch) {
 	select {
 	case l.lost <- cause:
 	default: // the coordinator has not looked at the news before
+	}
+}
+
+// errMend ends preparations for another plan, because the active one needs the coordinator.
+var errMend = errors.New("a step failed meanwhile")
+
+// whileWell is a context that ends when a step fails. The caller ends it with stop, and finds the news of the step in lost.
+func (l *line) whileWell(ctx context.Context) (well context.Context, stop func()) {
+	well, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case err := <-l.lost:
+			select {
+			case l.lost <- err:
+			default: // another step has failed
+			}
+			cancel(errMend)
+		case <-well.Done():
+		}
+	}()
+	return well, func() {
+		cancel(nil)
+		<-watched
 	}
 }
 
@@ -175,8 +201,8 @@ func (l *line) giveUp() {
 }
 
 // replace closes the pipeline after the steps under way, makes the next one, and tells the engine, all before another step begins. When it
-// fails there is no pipeline.
-func (l *line) replace(epoch shard.Epoch, build func() (*pipeline.Pipeline, error), told func()) error {
+// fails there is no pipeline. Of a step of one row it is predicted how long it takes; zero is unknown.
+func (l *line) replace(epoch shard.Epoch, predicted time.Duration, build func() (*pipeline.Pipeline, error), told func()) error {
 	l.running.Lock()
 	defer l.running.Unlock()
 	l.mu.Lock()
@@ -190,6 +216,7 @@ func (l *line) replace(epoch shard.Epoch, build func() (*pipeline.Pipeline, erro
 	if err != nil {
 		return err
 	}
+	l.watch.follow(next.Plan(), predicted)
 	told()
 	l.mu.Lock()
 	defer l.mu.Unlock()

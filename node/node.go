@@ -308,6 +308,7 @@ func (n *Node) answerNodes(ctx context.Context) {
 	mux.HandleFunc("POST "+preparePath, n.servePrepare)
 	mux.HandleFunc("POST "+reportPath, n.serveReport)
 	mux.HandleFunc("POST "+keepPath, n.serveKeep)
+	mux.HandleFunc("GET "+progressPath, n.serveProgress)
 	mux.HandleFunc("POST "+rootPath, n.serveRoot)
 	mux.HandleFunc("POST "+rootOfPath, n.serveRootOf)
 	mux.HandleFunc("POST "+papersPath, n.servePapers)

@@ -40,7 +40,7 @@ func (n *Node) newService(m *store.Model, name string) (*service, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), clusterCollector{n})
-	line := newLine()
+	line := newLine(n.self, n.inquire)
 	return &service{node: n, model: m, name: name, tokenizer: tok, metrics: metrics, line: line, watch: &stopwatch{next: line, usage: n.rank.Usage}, endEngine: func() {}}, nil
 }
 

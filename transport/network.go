@@ -12,6 +12,7 @@ import (
 var (
 	ErrUnreachable = errors.New("node unreachable") // nobody of that name is there now; trying again may help
 	ErrPeerGone    = errors.New("peer gone")        // the other end was closed, or the connection broke
+	ErrSilent      = errors.New("nothing heard")    // with ErrPeerGone: the node, not only its end of the connection, gave no sign of life
 	ErrClosed      = errors.New("closed")           // this end, or the whole network, was closed here
 	ErrDeadline    = os.ErrDeadlineExceeded         // the deadline of the connection passed
 	ErrFrame       = errors.New("malformed frame")  // what arrived is no frame

@@ -171,7 +171,7 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &stream):
 		return ErrClosed
 	case errors.As(err, &idle):
-		return fmt.Errorf("%w: nothing heard for %v", ErrPeerGone, s.network.config.IdleTimeout)
+		return fmt.Errorf("%w: %w for %v", ErrPeerGone, ErrSilent, s.network.config.IdleTimeout)
 	case errors.As(err, &restart):
 		return fmt.Errorf("%w: it was restarted", ErrPeerGone)
 	case errors.As(err, &closed) && closed.ErrorCode == codeIdentity:

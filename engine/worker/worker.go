@@ -51,8 +51,9 @@ type Worker struct {
 	batch  model.Batch
 	hidden []float32 // (T, Embed), the residual stream
 
-	usage usage
-	marks marks // of the step that runs
+	usage    usage
+	marks    marks // of the step that runs
+	progress progress
 }
 
 // New makes a worker without a plan.
@@ -64,7 +65,9 @@ func (w *Worker) Assign(ctx context.Context, place engine.Place) error {
 		return err
 	}
 	if err := guarded(func() error { return w.assign(ctx, place) }); err != nil {
-		return errors.Join(err, w.Close())
+		err = errors.Join(err, w.Close())
+		w.progress.failed(place.Plan.Epoch, err)
+		return err
 	}
 	return nil
 }
@@ -92,6 +95,7 @@ func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 	}
 	w.arrange(w.links.Group().Size() > 1)
 	w.shown.Store(w.stage)
+	w.progress.place(place.Plan.Epoch, w.stage, w.links)
 	w.epoch = place.Plan.Epoch
 	w.sampler = newSampler(w.stage, w.links.Group(), w.options.Pool)
 	return nil
@@ -101,6 +105,7 @@ func (w *Worker) assign(ctx context.Context, place engine.Place) error {
 func (w *Worker) Close() error {
 	links := w.links
 	w.shown.Store(nil)
+	w.progress.place(0, nil, nil)
 	w.stage, w.cache, w.links = nil, nil, nil
 	if links == nil {
 		return nil
@@ -133,6 +138,7 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 		return err
 	}
 	begun := time.Now()
+	w.progress.begin(step.ID)
 	w.links.Begin(step.ID, begun.Add(w.options.StepTimeout))
 	if !w.alone() {
 		// Whoever waits for a peer notices nothing else. The step may have ended before this runs, and the rank been given back.
@@ -145,7 +151,9 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	}
 	before := w.links.Traffic()
 	w.marks[0] = w.mark()
-	if err := guarded(func() error { return w.run(step, out) }); err != nil {
+	err := guarded(func() error { return w.run(step, out) })
+	w.progress.end(err)
+	if err != nil {
 		w.usage.note(step, time.Since(begun), w.links.Traffic().Minus(before), nil)
 		return errors.Join(err, w.links.Close())
 	}

@@ -142,6 +142,25 @@ func (s *stream) after(tokens int) {
 	}
 }
 
+// since waits for so many tokens that come after a moment.
+func (s *stream) since(from time.Time, tokens int) {
+	s.t.Helper()
+	for {
+		s.mu.Lock()
+		count := 0
+		for _, at := range s.times {
+			if at.After(from) {
+				count++
+			}
+		}
+		s.mu.Unlock()
+		if count >= tokens {
+			return
+		}
+		s.after(1)
+	}
+}
+
 // whole waits for the end and returns all token ids.
 func (s *stream) whole() string {
 	s.t.Helper()

@@ -92,7 +92,7 @@ func (f *fault) test(t *testing.T, want string) {
 	f.strike(g)
 	a.awaitPlan(g.without(b)...)
 	planned := time.Since(begun)
-	answer.after(5)
+	answer.since(begun.Add(planned), 5)
 	say(t, "%s: plan of the others after %v, longest pause of the answer %v", f.name, round(planned), round(answer.pause(begun)))
 	if f.mend != nil {
 		<-time.After(f.wait - time.Since(begun))

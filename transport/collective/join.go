@@ -122,7 +122,7 @@ func (j *join) call(ctx context.Context, l *link) error {
 		select {
 		case <-time.After(dialPause):
 		case <-ctx.Done():
-			return fmt.Errorf("rank %d (%s): %w", l.rank, l.node, errors.Join(ctx.Err(), err))
+			return &PeerError{Rank: int(l.rank), Node: l.node, Err: errors.Join(ctx.Err(), err)}
 		}
 	}
 }

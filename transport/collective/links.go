@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"polynode/shard"
 	"polynode/transport"
 )
 
@@ -28,6 +29,15 @@ func (l *Links) Group() *Group { return &l.group }
 
 // Traffic is what the links have carried. It belongs to the goroutine that runs the steps.
 func (l *Links) Traffic() Traffic { return l.session.traffic }
+
+// Waiting is the node that this rank waits for at the moment, to send or to receive; empty while it waits for nobody. It may be called from any
+// goroutine.
+func (l *Links) Waiting() shard.NodeID {
+	if peer := l.session.waiting.Load(); peer != nil {
+		return peer.node
+	}
+	return ""
+}
 
 // Begin starts a step. Whatever waits for a peer until the step's end fails at the deadline; zero means none. All ranks of
 // a plan run the same steps in the same order.

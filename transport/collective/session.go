@@ -3,6 +3,7 @@ package collective
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"polynode/shard"
@@ -26,6 +27,20 @@ const (
 
 const _ = uint(transport.Window - framesAhead*(chunkBytes+transport.HeaderBytes)) // does not compile if they do not fit
 
+// PeerError is a failure because of a peer. Err says what happened; with transport.ErrSilent it was the peer or the way to it, otherwise it may
+// have ended its links because of somebody else.
+type PeerError struct {
+	Rank int // of the peer in its group
+	Node shard.NodeID
+	Err  error
+}
+
+// Error names the peer.
+func (e *PeerError) Error() string { return fmt.Sprintf("rank %d (%s): %v", e.Rank, e.Node, e.Err) }
+
+// Unwrap is what happened.
+func (e *PeerError) Unwrap() error { return e.Err }
+
 // session is what the links of one rank have in common.
 type session struct {
 	header transport.Header // of what this rank sends; Kind, Flags and Index are set for each frame
@@ -34,6 +49,7 @@ type session struct {
 	err    error // the first failure
 
 	traffic Traffic
+	waiting atomic.Pointer[link] // for whom this rank waits, for whoever looks on
 }
 
 // link is a connection to one peer.
@@ -50,6 +66,7 @@ type link struct {
 
 // begin starts a step.
 func (s *session) begin(step uint64, deadline time.Time) {
+	s.waiting.Store(nil)
 	s.header.Step = step
 	for _, l := range s.links {
 		l.sent, l.received = 0, 0
@@ -62,9 +79,11 @@ func (s *session) send(l *link, kind transport.Kind, flags transport.Flags, payl
 	s.out = transport.Frame{Header: s.header, Payload: payload}
 	s.out.Kind, s.out.Flags, s.out.Index = kind, flags, l.sent
 	begun := time.Now()
+	s.waiting.Store(l) // it may have no room for more
 	if err := l.conn.Send(&s.out); err != nil {
 		return s.failAt(l, err)
 	}
+	s.waiting.Store(nil)
 	s.traffic.Sending += time.Since(begun)
 	s.traffic.BytesSent += int64(transport.HeaderBytes + len(payload))
 	s.traffic.FramesSent++
@@ -75,9 +94,11 @@ func (s *session) send(l *link, kind transport.Kind, flags transport.Flags, payl
 // recv receives the frame that is due from a peer. It stays in l.in until the next one.
 func (s *session) recv(l *link, kind transport.Kind) error {
 	begun := time.Now()
+	s.waiting.Store(l)
 	if err := l.conn.Recv(&l.in); err != nil {
 		return s.failAt(l, err)
 	}
+	s.waiting.Store(nil)
 	s.traffic.Waiting += time.Since(begun)
 	s.traffic.BytesReceived += int64(transport.HeaderBytes + len(l.in.Payload))
 	s.traffic.FramesReceived++
@@ -92,7 +113,7 @@ func (s *session) recv(l *link, kind transport.Kind) error {
 
 // failAt breaks the session because of a peer.
 func (s *session) failAt(l *link, cause error) error {
-	return s.fail(fmt.Errorf("rank %d (%s): %w", l.rank, l.node, cause))
+	return s.fail(&PeerError{Rank: int(l.rank), Node: l.node, Err: cause})
 }
 
 // fail breaks the session and ends all its connections, so that no peer waits for this rank. Operations of a broken
