@@ -65,7 +65,7 @@ func (s *session) keepPulse(stream *quic.Stream) {
 		// Where queues on the way are long, an answer takes its time.
 		patience := pulsePatience*every + 2*s.conn.ConnectionStats().SmoothedRTT
 		if silent := now - time.Duration(answered.Load()); silent >= patience-every/2 {
-			s.fail(codeSilent, fmt.Errorf("no answer for %v", silent.Round(time.Millisecond)))
+			s.fail(codeSilent, fmt.Errorf("%w: no answer for %v", ErrSilent, silent.Round(time.Millisecond)))
 			return
 		}
 		if _, err := stream.Write([]byte{pulseAsk}); err != nil {

@@ -177,7 +177,7 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &closed) && closed.ErrorCode == codeIdentity:
 		return fmt.Errorf("%w: %w: it does not accept this node's certificate any more", ErrPeerGone, ErrIdentity)
 	case errors.As(err, &closed) && closed.ErrorCode == codeSilent:
-		return fmt.Errorf("%w: it has heard no answer of this node", ErrPeerGone)
+		return fmt.Errorf("%w: %w: it has heard no answer of this node", ErrPeerGone, ErrSilent)
 	case errors.As(err, &closed):
 		return fmt.Errorf("%w: it was closed", ErrPeerGone)
 	}
