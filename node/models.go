@@ -22,12 +22,14 @@ type models struct {
 
 	fetching turn // held by the one fetch that runs
 
-	mu    sync.Mutex
-	open  map[string]opened
-	stale []*store.Model     // opened again since with more in them; ranks may still use their views
-	plans progress           // of the fetch for a plan that runs, or ran last
-	spare progress           // of that of spares
-	yield context.CancelFunc // ends the fetch that runs, if it is one of spares
+	mu     sync.Mutex
+	open   map[string]opened
+	stale  []*store.Model           // opened again since with more in them; ranks may still use their views
+	plans  progress                 // of the fetch for a plan that runs, or ran last
+	spare  progress                 // of that of spares
+	rotten map[string][]model.Piece // by digest: what did not match its hashes
+	found  func()                   // told of that; may be nil
+	yield  context.CancelFunc       // ends the fetch that runs, if it is one of spares
 }
 
 type opened struct {
@@ -59,7 +61,7 @@ type purpose struct {
 }
 
 func newModels(config configs.Config) *models {
-	return &models{config: config, fetching: newTurn(), open: map[string]opened{}}
+	return &models{config: config, fetching: newTurn(), open: map[string]opened{}, rotten: map[string][]model.Piece{}}
 }
 
 // wanted is the model that the settings name.
@@ -86,7 +88,7 @@ func (s *models) source(digest string) (model.Source, error) {
 	if !there {
 		return nil, fmt.Errorf("open model %.12s: %w: nothing of it was fetched", digest, store.ErrNotFound)
 	}
-	return o.model, nil
+	return watched{o.model, s}, nil
 }
 
 // get opens the model of a digest with what is needed of it: from this node's folder, the binary, or other nodes.
@@ -96,6 +98,9 @@ func (s *models) get(ctx context.Context, digest string, need func(model.Config)
 		return nil, err
 	}
 	defer end()
+	if err := s.heal(ctx, digest, from); err != nil {
+		return nil, err
+	}
 	if m, err := s.here(digest, need); m != nil || err != nil {
 		return m, err
 	}

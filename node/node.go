@@ -249,7 +249,7 @@ func (n *Node) formLone(ctx context.Context, lead func(context.Context)) error {
 // lendRank makes the worker of this node, and lends it to whoever coordinates.
 func (n *Node) lendRank(ctx context.Context) error {
 	n.rank = worker.New(worker.Options{
-		Node: n.self, Open: n.models.source, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout,
+		Node: n.self, Open: n.models.source, Network: n.network, Pool: n.pool, StepTimeout: stepTimeout, Fault: n.models.faulted,
 		Arrange: n.arrange,
 	})
 	n.worker = worker.NewServer(n.rank)

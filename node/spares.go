@@ -40,7 +40,19 @@ type keeper struct {
 	trouble string // why it was not fulfilled
 }
 
-func newKeeper(n *Node) *keeper { return &keeper{node: n, wake: make(chan struct{}, 1)} }
+func newKeeper(n *Node) *keeper {
+	k := &keeper{node: n, wake: make(chan struct{}, 1)}
+	n.models.found = k.stir
+	return k
+}
+
+// stir has the keeper look at what there is to do.
+func (k *keeper) stir() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
 
 // want replaces the wish.
 func (k *keeper) want(wish keepWish) {
@@ -51,10 +63,7 @@ func (k *keeper) want(wish keepWish) {
 	if same {
 		return // it is at it, or tries again by itself
 	}
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
+	k.stir()
 }
 
 func (k *keeper) wanted() keepWish {
@@ -66,7 +75,10 @@ func (k *keeper) wanted() keepWish {
 // run fulfils wishes until ctx ends.
 func (k *keeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := k.fulfil(ctx, k.wanted())
+		err := k.node.mend(ctx)
+		if err == nil {
+			err = k.fulfil(ctx, k.wanted())
+		}
 		k.say(ctx, err)
 		var again <-chan time.Time
 		switch {

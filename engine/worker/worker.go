@@ -31,6 +31,7 @@ type Options struct {
 	Open        func(digest string) (model.Source, error)
 	Network     transport.Network
 	Pool        *pool.Pool
+	Fault       func()        // told of an ErrFault; may be nil
 	StepTimeout time.Duration // a step that waits longer than this for a neighbour fails
 	// Arrange, if not nil, is told before a plan's first step whether this rank shares matrices with others, and that it does not any
 	// more when the plan ends.
@@ -154,6 +155,9 @@ func (w *Worker) Run(ctx context.Context, step *engine.Step, out *engine.Output)
 	err := guarded(func() error { return w.run(step, out) })
 	w.progress.end(err)
 	if err != nil {
+		if errors.Is(err, ErrFault) && w.options.Fault != nil {
+			w.options.Fault()
+		}
 		w.usage.note(step, time.Since(begun), w.links.Traffic().Minus(before), nil)
 		return errors.Join(err, w.links.Close())
 	}
