@@ -106,3 +106,20 @@ func TestRootIsFetched(t *testing.T) {
 	}
 	await(t, "the coordinator has the root again", func() bool { return hasRoot(first) })
 }
+
+// The root of a cluster of two changes, of whom one votes.
+func TestRootOfTwoChanges(t *testing.T) {
+	j := &joined{t: t}
+	j.up("one", together(1))
+	second := j.up("two", together(1))
+	j.awaitPlan(2)
+	var list Certificates
+	if status := control(t, second, http.MethodPost, "certificates", `{"root": true}`, &list); status != http.StatusOK {
+		t.Fatalf("status %d, %+v", status, list)
+	}
+	next := list.Next
+	await(t, "the root has changed", func() bool { list = certificates(t, second); return list.Next == "" })
+	if list.Root != next {
+		t.Errorf("root %s, want %s", list.Root, next)
+	}
+}

@@ -76,7 +76,10 @@ type Member struct {
 	cluster  *cluster.Cluster
 	stop     context.CancelFunc
 	rooting  sync.Mutex // held while the root is kept or removed
-	running  sync.WaitGroup
+
+	presenting sync.Mutex // held while this node's credentials are replaced by others that are made from them
+
+	running sync.WaitGroup
 }
 
 // Open makes this machine a member again as its folder says, or founds a cluster if the folder is empty. A machine that is to join calls

@@ -62,6 +62,8 @@ func (m *Member) Renew(ctx context.Context, from shard.NodeID, request []byte) (
 // Present keeps this node's next certificate and shows it from now on. Connections that are open go on with the one before. A clock that
 // is far off is said, with what to do.
 func (m *Member) Present(certificate []byte) error {
+	m.presenting.Lock()
+	defer m.presenting.Unlock()
 	old, roots := m.identity.now()
 	next, err := trust.NewCredentials(old.Identity, certificate, roots)
 	if err != nil {
@@ -93,6 +95,8 @@ func (m *Member) followKeys(state *cluster.State) error {
 		m.ring = ring.Clone()
 		m.config.Logger.Info("gossip follows its new keys", "keys", len(ring))
 	}
+	m.presenting.Lock()
+	defer m.presenting.Unlock()
 	credentials, roots := m.identity.now()
 	if sameRing(roots.Raw(), credentials.Bundle.Raw()) {
 		return nil

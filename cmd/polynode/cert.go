@@ -108,6 +108,7 @@ func (f *clusterFlags) rotate(ctx context.Context, wish node.RotateWish, wait bo
 		case <-ctx.Done():
 			return list, fmt.Errorf("%w yet: %s; the cluster goes on with it by itself: %w", errRotate, orElse(list.Waiting, "a step is on its way"), ctx.Err())
 		}
+		list = node.Certificates{} // what is absent from an answer is empty
 		if err := f.ask(ctx, http.MethodGet, "/cluster/v1/certificates", nil, &list); err != nil {
 			return list, err
 		}

@@ -86,6 +86,7 @@ func (f *clusterFlags) serve(ctx context.Context, name string, wait bool, progre
 		case <-ctx.Done():
 			return served, fmt.Errorf("%w yet: %s: %w", errServe, changeText(&served), ctx.Err())
 		}
+		served = node.ServedModel{} // what is absent from an answer is empty
 		if err := f.ask(ctx, http.MethodGet, "/cluster/v1/model", nil, &served); err != nil {
 			return served, err
 		}
