@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 )
 
 // changes is what the parameters of a row do to the logits of some tokens.
@@ -66,10 +67,10 @@ func (c *changes) touch(token int32) *change {
 	return &c.list[at]
 }
 
-// at is where the changes of tokens from token on begin.
+// at is where the changes of tokens from token on begin. It looks at nothing but tokens, because apply may be writing to changes elsewhere in the
+// list at the same time.
 func (c *changes) at(token int32) int {
-	i, _ := slices.BinarySearchFunc(c.list, token, func(e change, token int32) int { return cmp.Compare(e.token, token) })
-	return i
+	return sort.Search(len(c.list), func(i int) bool { return c.list[i].token >= token })
 }
 
 // apply changes logits in place; logits[i] is that of token lo+i. Different pieces of the vocabulary may be changed at once. In this
