@@ -21,7 +21,13 @@ type Rank struct {
 type Stage struct {
 	Layers Slice  `json:"layers"`
 	Group  []Rank `json:"group"`
+	// DelayBytes is what a link between two ranks carries in the time that a message takes beside its bytes, as measured when the plan
+	// was made. All ranks choose by it how they exchange sums. 0 is unknown.
+	DelayBytes int64 `json:"delay_bytes,omitempty"`
 }
+
+// DelayBytesMax is more than any link carries while a message is under way.
+const DelayBytesMax = 1 << 40
 
 // Plan says which node computes which part of the model. A plan of one node has one stage with one rank.
 type Plan struct {

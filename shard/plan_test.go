@@ -49,11 +49,11 @@ func TestBuildUneven(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Stage{
-		{Slice{0, 23}, []Rank{
+		{Layers: Slice{0, 23}, Group: []Rank{
 			{Node: "a", Heads: Slice{0, 30}, Inner: Slice{0, 15360}},
 			{Node: "b", Heads: Slice{30, 40}, Inner: Slice{15360, 20480}},
 		}},
-		{Slice{23, 40}, []Rank{
+		{Layers: Slice{23, 40}, Group: []Rank{
 			{Node: "c", Heads: Slice{0, 20}, Inner: Slice{0, 15360}},
 			{Node: "d", Heads: Slice{20, 40}, Inner: Slice{15360, 20480}, Vocab: Slice{0, 256000}},
 		}},

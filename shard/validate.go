@@ -29,6 +29,9 @@ func (p *Plan) Validate(shape Shape) error {
 			return fmt.Errorf("%w: stage %d: layers %v, want a run from %d in %d layers", ErrPlan, s, stage.Layers, layer, shape.Layers)
 		}
 		layer = stage.Layers.Hi
+		if stage.DelayBytes < 0 || stage.DelayBytes > DelayBytesMax {
+			return fmt.Errorf("%w: stage %d: %d bytes of delay, limit %d", ErrPlan, s, stage.DelayBytes, int64(DelayBytesMax))
+		}
 		for r, rank := range stage.Group {
 			if rank.Node == "" {
 				return fmt.Errorf("%w: stage %d rank %d: no node", ErrPlan, s, r)

@@ -20,6 +20,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"layers overlap", "stage 1: layers [2, 6)", func(p *Plan) { p.Stages[1].Layers.Lo-- }},
 		{"layers missing at the end", "layers [5, 6) belong to no stage", func(p *Plan) { p.Stages[1].Layers.Hi-- }},
 		{"layers beyond the model", "stage 1: layers [3, 7)", func(p *Plan) { p.Stages[1].Layers.Hi++ }},
+		{"delay below zero", "stage 0: -1 bytes of delay", func(p *Plan) { p.Stages[0].DelayBytes = -1 }},
+		{"delay beyond reason", "stage 1: 1099511627777 bytes of delay", func(p *Plan) { p.Stages[1].DelayBytes = DelayBytesMax + 1 }},
 		{"stage without layers", "stage 1: layers [3, 3)", func(p *Plan) { p.Stages[1].Layers.Hi = 3 }},
 		{"heads overlap", "stage 0 rank 1: heads [3, 8)", func(p *Plan) { p.Stages[0].Group[1].Heads.Lo-- }},
 		{"heads missing", "stage 0 rank 1: heads [5, 8): nobody has [4, 5)", func(p *Plan) { p.Stages[0].Group[1].Heads.Lo++ }},

@@ -26,7 +26,7 @@ const importTable = `
 2 model/checkpoint
 2 model/store          kernels shard
 2 model/synth          kernels
-2 transport/collective kernels shard
+2 transport/collective kernels shard internal/relay # the relay in tests
 2 transport/linkbench  internal/relay
 2 transport/linkprobe
 2 cluster/trust        shard

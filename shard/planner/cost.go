@@ -2,6 +2,8 @@ package planner
 
 import (
 	"math"
+
+	"polynode/shard"
 )
 
 // layout is a plan as the search sees it: how much each machine gets, but not yet which.
@@ -135,6 +137,17 @@ func (m *mesh) exchange(bytes float64) float64 {
 // or in two steps, each adding up its part and sending that around.
 func (m *mesh) allReduce(bytes float64) float64 {
 	return min(m.exchange(bytes), 2*m.exchange(bytes/m.size))
+}
+
+// delayBytes is what a link of the mesh carries in the time that a message takes beside its bytes, where that is most.
+func (m *mesh) delayBytes() int64 {
+	most := 0.0
+	for i, delay := range m.delays {
+		if m.bytes[i] > 0 {
+			most = max(most, (delay+m.messages)*(m.size-1)/m.bytes[i])
+		}
+	}
+	return int64(min(most, shard.DelayBytesMax))
 }
 
 // hop is the time from a stage to the next one for a pass.

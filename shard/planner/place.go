@@ -62,6 +62,10 @@ func (f *facts) assemble(l layout, divide func(stage int) (heads, inner, vocab [
 			return cmp.Or(cmp.Compare(a.Heads.Lo, b.Heads.Lo), cmp.Compare(a.Inner.Lo, b.Inner.Lo), cmp.Compare(a.Vocab.Lo, b.Vocab.Lo))
 		})
 		plan.Stages[s] = shard.Stage{Layers: shard.Slice{Lo: layer, Hi: layer + l[s].layers}, Group: group}
+		if len(group) > 2 { // two have no use for a second step
+			m := f.meshOf(l[s].ranks)
+			plan.Stages[s].DelayBytes = m.delayBytes()
+		}
 		layer += l[s].layers
 	}
 	return plan

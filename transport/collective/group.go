@@ -15,6 +15,7 @@ type Group struct {
 	session  *session
 	rank     int
 	peers    []*link // by rank; nil for this one
+	delay    int64   // see shard.Stage.DelayBytes
 	out      []byte
 	reducing reduction
 	gathered [][]byte

@@ -26,7 +26,7 @@ var _ interface {
 
 const generation = 3
 
-// cluster is a plan whose ranks are all joined over one network in memory.
+// cluster is a plan whose ranks are all joined, usually over one network in memory.
 type cluster struct {
 	hub      *transport.Memory
 	plan     *shard.Plan
@@ -48,20 +48,26 @@ func planOf(sizes ...int) *shard.Plan {
 // joined links all ranks of a plan. disturb may set faults before the first connection.
 func joined(t testing.TB, plan *shard.Plan, disturb func(*transport.Memory)) *cluster {
 	t.Helper()
-	c := &cluster{
-		hub: transport.NewMemory(), plan: plan,
-		networks: map[shard.NodeID]transport.Network{}, links: map[shard.NodeID]*Links{},
-	}
+	hub, networks := transport.NewMemory(), map[shard.NodeID]transport.Network{}
 	for _, node := range plan.Nodes() {
-		network, err := c.hub.Node(string(node))
+		network, err := hub.Node(string(node))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.networks[node] = network
+		networks[node] = network
 	}
 	if disturb != nil {
-		disturb(c.hub)
+		disturb(hub)
 	}
+	c := linked(t, plan, networks)
+	c.hub = hub
+	return c
+}
+
+// linked links all ranks of a plan over networks of their own.
+func linked(t testing.TB, plan *shard.Plan, networks map[shard.NodeID]transport.Network) *cluster {
+	t.Helper()
+	c := &cluster{plan: plan, networks: networks, links: map[shard.NodeID]*Links{}}
 	var mu sync.Mutex
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -54,7 +54,10 @@ type join struct {
 func (j *join) plan(plan *shard.Plan, stage, rank int) *Links {
 	links := &Links{}
 	group := plan.Stages[stage].Group
-	links.group = Group{session: &links.session, rank: rank, peers: make([]*link, len(group))}
+	links.group = Group{session: &links.session, rank: rank, peers: make([]*link, len(group)), delay: delayBytes}
+	if known := plan.Stages[stage].DelayBytes; known > 0 {
+		links.group.delay = known
+	}
 	for r, peer := range group {
 		if r == rank {
 			continue

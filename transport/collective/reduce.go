@@ -9,7 +9,8 @@ import (
 // What decides how sums are exchanged. All ranks have to come to the same decision, so they decide by numbers that they have in
 // common and not by what each has measured.
 const (
-	// delayBytes is what a link carries in the time that one more exchange takes: 1 Gbit/s and a quarter of a millisecond.
+	// delayBytes is what a link carries in the time that one more exchange takes, where the plan does not say: 1 Gbit/s and a quarter of
+	// a millisecond.
 	delayBytes = 30 << 10
 	// quartersPerSum is the usual size of a packed sum in quarters of a byte.
 	quartersPerSum = 9
@@ -19,9 +20,10 @@ const (
 const chunkSums = (chunkBytes - packedHead - packSlack) / packedRunMax * packRun
 
 // twoSteps reports whether n sums are exchanged in two steps by so many ranks, because what that saves in bytes takes longer
-// than the delay of another exchange. Of b bytes each rank sends (ranks-1)·b in one step and 2·(ranks-1)·b/ranks in two.
-func twoSteps(n, ranks int) bool {
-	return n*quartersPerSum/4*(ranks-1)*(ranks-2) > delayBytes*ranks
+// than the delay of another exchange, in which a link carries delay bytes. Of b bytes each rank sends (ranks-1)·b in one step and
+// 2·(ranks-1)·b/ranks in two.
+func twoSteps(n, ranks int, delay int64) bool {
+	return int64(n)*quartersPerSum/4*int64(ranks-1)*int64(ranks-2) > delay*int64(ranks)
 }
 
 // reduction is an AllReduce under way: a number of exchanges, in each of which every rank sends one frame to each other
@@ -52,7 +54,7 @@ func (g *Group) AllReduce(sums []int32) error {
 		return nil
 	}
 	r := &g.reducing
-	*r = reduction{sums: sums, two: twoSteps(len(sums), ranks), length: chunkSums}
+	*r = reduction{sums: sums, two: twoSteps(len(sums), ranks, g.delay), length: chunkSums}
 	if r.two {
 		r.length *= ranks
 	}

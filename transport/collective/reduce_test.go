@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"polynode/shard"
 	"polynode/transport"
 )
 
@@ -17,13 +18,16 @@ import (
 func TestTwoSteps(t *testing.T) {
 	for _, c := range []struct {
 		sums, ranks int
+		delay       int64
 		want        bool
 	}{
-		{1 << 30, 1, false}, {1 << 30, 2, false}, // no fewer bytes
-		{5120, 3, false}, {5120, 4, false}, {20 * 5120, 3, true}, {512 * 5120, 4, true}, {5120, 8, true}, {64, 16, false},
+		{1 << 30, 1, delayBytes, false}, {1 << 30, 2, delayBytes, false}, {1 << 30, 2, 1, false}, // no fewer bytes
+		{5120, 3, delayBytes, false}, {5120, 4, delayBytes, false}, {20 * 5120, 3, delayBytes, true}, {512 * 5120, 4, delayBytes, true},
+		{5120, 8, delayBytes, true}, {64, 16, delayBytes, false},
+		{5120, 3, 1000, true}, {20 * 5120, 3, 1 << 20, false}, {512 * 5120, 4, shard.DelayBytesMax, false}, // slow and fast links
 	} {
-		if got := twoSteps(c.sums, c.ranks); got != c.want {
-			t.Errorf("%d sums, %d ranks: two steps %v", c.sums, c.ranks, got)
+		if got := twoSteps(c.sums, c.ranks, c.delay); got != c.want {
+			t.Errorf("%+v: two steps %v", c, got)
 		}
 	}
 }
