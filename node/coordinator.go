@@ -207,7 +207,11 @@ func (c *coordinator) activate(ctx context.Context, plan *shard.Plan, workers []
 	if err != nil {
 		return err
 	}
-	ctx, stop := n.whileHere(ctx, plan)
+	var working []shard.NodeID
+	if s.plan != nil {
+		working = s.plan.Nodes()
+	}
+	ctx, stop := n.whileHere(ctx, plan, working...)
 	defer stop()
 	preparing, well := ctx, func() {}
 	if s.plan != nil && !c.broken {

@@ -78,18 +78,25 @@ func retryAfter(failures int) time.Duration {
 // errLost reports that a node of a plan went while the plan was being taken into use.
 var errLost = errors.New("a node of the plan was lost")
 
-// whileHere is a context that ends when a node of the plan is lost, so that nobody waits for it. The caller ends it with stop.
-func (n *Node) whileHere(ctx context.Context, plan *shard.Plan) (here context.Context, stop func()) {
+// whileHere is a context that ends when a node of the plan is lost, so that nobody waits for it, or one of those that are at work meanwhile, so that
+// nobody waits for this plan. The caller ends it with stop.
+func (n *Node) whileHere(ctx context.Context, plan *shard.Plan, working ...shard.NodeID) (here context.Context, stop func()) {
 	if n.member == nil {
 		return ctx, func() {}
 	}
 	here, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
+	needed := plan.Nodes()
+	for _, id := range working {
+		if n.alive(id) {
+			needed = append(needed, id)
+		}
+	}
 	go func() {
 		defer close(watched)
 		for {
 			seen := n.member.Members().Changed()
-			for _, id := range plan.Nodes() {
+			for _, id := range needed {
 				if !n.alive(id) {
 					cancel(errLost)
 				}

@@ -260,13 +260,34 @@ func (f *facts) through(l layout, meshes []mesh, p pass) (all seconds, slowest f
 	return all, slowest
 }
 
-// promptTime is that of one prompt: alone for latency, one of many that follow one another for throughput.
+// promptPieceLeast is how many tokens of a prompt the engine gives to a step at least, when it cuts the prompt for several stages.
+const promptPieceLeast = 64
+
+// promptPiece is a pass of one of the pieces into which a prompt is cut for so many stages, and how many pieces there are.
+func (f *facts) promptPiece(stages int) (p pass, pieces int) {
+	whole := f.prompting()
+	n := f.problem.Workload.Prompt
+	if stages == 1 {
+		return whole, 1
+	}
+	rows := max((n+stages-1)/stages, promptPieceLeast)
+	if pieces = (n + rows - 1) / rows; pieces == 1 {
+		return whole, 1
+	}
+	k := float64(pieces)
+	return pass{rows: whole.rows / k, kv: whole.kv * (k + 1) / (2 * k), keys: whole.keys / k, logits: 1}, pieces
+}
+
+// promptTime is that of one prompt: alone for latency, when its pieces follow each other through the stages, and one of many that do so for
+// throughput.
 func (f *facts) promptTime(l layout, meshes []mesh, control float64) float64 {
-	all, slowest := f.through(l, meshes, f.prompting())
 	if f.problem.Workload.Objective == Throughput && len(l) > 1 {
+		_, slowest := f.through(l, meshes, f.prompting())
 		return slowest + f.problem.Costs.StepS
 	}
-	return all.sum() + control + f.problem.Costs.StepS
+	p, pieces := f.promptPiece(len(l))
+	all, slowest := f.through(l, meshes, p)
+	return all.sum() + float64(pieces-1)*slowest + control + f.problem.Costs.StepS
 }
 
 // kvTokens is how many tokens of keys and values have room on every rank.
