@@ -117,6 +117,9 @@ var simAsked = []string{
 	`"prompt": "Tutti gli esseri umani", "max_tokens": 90, "temperature": 1.2, "top_k": 40, "seed": 9`,
 }
 
+// longQuestion is the one with the longest answer.
+const longQuestion = 6
+
 // simQuestions are the questions with the answers of one process.
 func simQuestions(t *testing.T) []question {
 	t.Helper()
@@ -147,7 +150,12 @@ type reply struct {
 }
 
 // ask asks a question and reads the answer to its end.
-func ask(ctx context.Context, client *http.Client, fields string, stream bool) (a reply) {
+func ask(ctx context.Context, client *http.Client, fields string, stream bool) reply {
+	return askWith(ctx, client, fields, stream, nil)
+}
+
+// askWith tells a channel when the first piece of a stream has come, if it has room.
+func askWith(ctx context.Context, client *http.Client, fields string, stream bool, begun chan<- struct{}) (a reply) {
 	body := fmt.Sprintf(`{%s, "ignore_eos": true, "return_token_ids": true, "stream": %v}`, fields, stream)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/v1/completions", strings.NewReader(body))
 	if err != nil {
@@ -175,6 +183,11 @@ func ask(ctx context.Context, client *http.Client, fields string, stream bool) (
 			a.whole = a.code == ""
 		default:
 			a.read(data)
+			select {
+			case begun <- struct{}{}:
+				begun = nil // once
+			default:
+			}
 		}
 	}
 	a.err = lines.Err()
