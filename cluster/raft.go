@@ -74,8 +74,11 @@ func (c *Cluster) openTransport(ctx context.Context, config Config) raft.ServerA
 	c.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  newStreams(context.WithoutCancel(ctx), config.Network, string(c.node)),
 		MaxPool: streamsPooled,
-		Timeout: callTimeout,
-		Logger:  newRaftLogger(c.logger.With("source", "raft")),
+		// One append at a time: a pipeline whose other end has a newer coordinator waits for ever to hand over what it sent too much, and raft,
+		// when it is closed, for the pipeline. The log is short and its entries are few.
+		MaxRPCsInFlight: 1,
+		Timeout:         callTimeout,
+		Logger:          newRaftLogger(c.logger.With("source", "raft")),
 	})
 	return address
 }

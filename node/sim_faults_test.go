@@ -176,16 +176,24 @@ func (w *world) drainOne(ctx context.Context, b *box) {
 func (w *world) phase(b *box, verb string) {
 	w.within(40*time.Second, verb+" "+b.name, func() bool {
 		up := w.up()
-		n := up[0].running()
-		client := n.Client()
-		defer client.CloseIdleConnections()
-		response, err := client.Post("http://localhost/cluster/v1/nodes/"+string(b.id)+"/"+verb, "application/json", nil)
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
+		return len(up) > 0 && w.phaseOnce(up[0], b, verb)
 	})
+}
+
+// phaseOnce asks for it through one machine, and reports whether that says yes.
+func (w *world) phaseOnce(at, b *box, verb string) bool {
+	n := at.running()
+	if n == nil {
+		return false
+	}
+	client := n.Client()
+	defer client.CloseIdleConnections()
+	response, err := client.Post("http://localhost/cluster/v1/nodes/"+string(b.id)+"/"+verb, "application/json", nil)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // calm ends everything that is wrong, and waits until all machines are in the plan.

@@ -242,3 +242,49 @@ func (w *world) cutStreams(ctx context.Context, questions []question) {
 	streams.Wait()
 	w.between(leader, w.hub.Heal)
 }
+
+// What a coordinator sent before it was cut off arrives when it is not one any more, and is refused: no rank goes back to an older epoch.
+func TestSimulatedLateFrames(t *testing.T) {
+	from, to := simSeeds(t, 12)
+	for seed := from; seed <= to; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			simulate(t, seed, func(ctx context.Context, w *world) { w.beLate(ctx) })
+		})
+	}
+}
+
+func (w *world) beLate(ctx context.Context) {
+	if !w.grow(ctx, 4) {
+		return
+	}
+	leader := w.leader()
+	var other *box
+	for _, b := range w.up() {
+		if b != leader {
+			other = b
+		}
+	}
+	const slow = 150 * time.Millisecond // each way: a plan takes several round trips, and any of them may be cut
+	w.between(leader, func(from, to string) { w.hub.Delay(from, to, slow) })
+	w.pass(time.Second)
+	w.event("%s is drained", other.name)
+	w.phaseOnce(leader, other, "drain")
+	w.pass(time.Duration(w.random.IntN(1500)) * time.Millisecond)
+	for _, b := range w.up() { // only what it sends: what it is sent still arrives, so that it goes on for a while
+		if b != leader {
+			w.hub.Cut(string(leader.id), string(b.id))
+		}
+	}
+	w.event("%s is heard no more", leader.name)
+	w.within(20*time.Second, "another coordinator", func() bool { return w.leader() != nil && w.leader() != leader })
+	w.within(20*time.Second, "it serves", func() bool {
+		next := w.leader()
+		return next != nil && next.running().serving() != nil
+	})
+	w.between(leader, w.hub.Heal)
+	w.between(leader, func(from, to string) { w.hub.Delay(from, to, w.delay) })
+	w.event("%s is heard again", leader.name)
+	w.phase(other, "undrain")
+	w.within(60*time.Second, "a plan of all", func() bool { return w.settledOn(w.up()) })
+}
