@@ -14,22 +14,55 @@ const long = 450
 // short is the beginning of it.
 const short = 60
 
+// answers are what one process says.
+type answers struct {
+	text    string            // the long one, token by token
+	choices map[string]string // to each of the questions
+}
+
 var alone struct {
 	sync.Mutex
-	text string
+	answers
 }
 
 // reference is what one process answers.
-func reference(t *testing.T) string {
+func reference(t *testing.T) answers {
 	t.Helper()
 	alone.Lock()
 	defer alone.Unlock()
 	if alone.text == "" {
-		one := newGroup(t, shape{Stages: 1}, 1)
-		alone.text = one.machines[0].stream(long).whole()
-		one.machines[0].kill()
+		one := newGroup(t, shape{Stages: 1}, 1).machines[0]
+		text, choices := one.stream(long).whole(), map[string]string{}
+		for _, q := range questions(crowdTokens) {
+			got, err := one.choices(q.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			choices[q.name] = got
+		}
+		alone.answers = answers{text, choices}
+		one.kill()
 	}
-	return alone.text
+	return alone.answers
+}
+
+// crowdTokens is the length of the answers that are given beside the long one.
+const crowdTokens = 64
+
+// crowd asks a question of each kind at once. The answers are compared when the caller waits for them.
+func (m *machine) crowd(what string, want answers) (wait func()) {
+	var asking sync.WaitGroup
+	for _, q := range questions(crowdTokens) {
+		asking.Go(func() {
+			got, err := m.choices(q.body)
+			if err != nil {
+				m.t.Errorf("%s, %s: %v", what, q.name, err)
+				return
+			}
+			same(m.t, what+", "+q.name, got, want.choices[q.name])
+		})
+	}
+	return asking.Wait
 }
 
 // fault is something that happens to machine b of a, b and c in the middle of an answer.
@@ -43,7 +76,7 @@ type fault struct {
 var faults = []fault{
 	{name: "kill -9", strike: func(g *group) { g.machines[1].kill() }},
 	{
-		name: "SIGSTOP for 10 s", wait: 10 * time.Second,
+		name: "SIGSTOP for 4 s", wait: 4 * time.Second,
 		strike: func(g *group) { g.machines[1].signal(syscall.SIGSTOP) },
 		mend:   func(g *group) { g.machines[1].signal(syscall.SIGCONT) },
 	},
@@ -86,11 +119,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func (f *fault) test(t *testing.T, want string) {
+func (f *fault) test(t *testing.T, want answers) {
 	g := newGroup(t, shape{Stages: 1}, 3)
 	a, b := g.machines[0], g.machines[1]
 	answer := a.stream(long)
 	answer.after(30)
+	others := a.crowd(f.name, want)
+	answer.after(5)
 	begun := time.Now()
 	f.strike(g)
 	a.awaitPlan(g.without(b)...)
@@ -104,7 +139,8 @@ func (f *fault) test(t *testing.T, want string) {
 		a.awaitPlan(g.machines...)
 		say(t, "%s: its place again %v after it was mended", f.name, round(time.Since(begun)))
 	}
-	same(t, f.name, answer.whole(), want)
+	same(t, f.name, answer.whole(), want.text)
+	others()
 	s, err := a.status()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +154,7 @@ func (f *fault) test(t *testing.T, want string) {
 		t.Errorf("%d nodes are known, not %d: a machine did not come back as itself", len(s.Nodes), len(g.machines))
 	}
 	again := a.stream(short).whole()
-	same(t, f.name+", asked again", again, want[:min(len(again), len(want))])
+	same(t, f.name+", asked again", again, want.text[:min(len(again), len(want.text))])
 }
 
 // A machine joins in the middle of an answer, which goes on as if nothing had happened.
@@ -128,9 +164,12 @@ func TestJoinInMidAnswer(t *testing.T) {
 	g := newGroup(t, shape{Stages: 1}, 2)
 	answer := g.machines[0].stream(long)
 	answer.after(30)
+	others := g.machines[0].crowd("join", want)
+	answer.after(5)
 	begun := time.Now()
 	g.add()
 	g.machines[0].awaitPlan(g.machines...)
 	say(t, "join: a place in the plan after %v, longest pause of the answer %v", round(time.Since(begun)), round(answer.pause(begun)))
-	same(t, "join", answer.whole(), want)
+	same(t, "join", answer.whole(), want.text)
+	others()
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ import (
 // Times that no machine may exceed.
 const (
 	upWait   = 20 * time.Second // to start, and to join
-	planWait = 10 * time.Second // for a plan of the machines that are here
+	planWait = 20 * time.Second // for a plan of the machines that are here
 	lookEach = 10 * time.Millisecond
 )
 
@@ -45,7 +46,7 @@ func newMachine(p *plug, name string) *machine {
 	transport := &http.Transport{DialContext: p.dial, DisableKeepAlives: true}
 	m := &machine{
 		t: t, name: name, plug: p, data: filepath.Join(folder, "data"), log: filepath.Join(folder, "log"),
-		client: &http.Client{Transport: transport, Timeout: time.Minute},
+		client: &http.Client{Transport: transport, Timeout: 2 * time.Minute},
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -168,6 +169,24 @@ func (m *machine) logged() string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// awaitLog waits until the machine has logged a line with all of these words.
+func (m *machine) awaitLog(words ...string) {
+	m.t.Helper()
+	for deadline := time.After(planWait); ; {
+		for line := range strings.Lines(m.logged()) {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return
+			}
+		}
+		select {
+		case <-time.After(lookEach):
+		case <-deadline:
+			m.t.Errorf("%s does not log %q", m.name, words)
+			return
+		}
+	}
 }
 
 // status is what the cluster says of itself.
