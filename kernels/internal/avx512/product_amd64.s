@@ -3,7 +3,7 @@
 #include "textflag.h"
 
 // func MulQ8x1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ8x1(SB), NOSPLIT, $32-97
 	KMOVW  load+16(FP), K1
 	KMOVW  store+18(FP), K2
@@ -39,6 +39,12 @@ leaf:
 	CMOVQGT       R8, R9
 	SUBQ          R9, R8
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU       (CX), Y5
 	VINSERTI64X4  $0x01, 32(CX), Z5, Z5
 	VPDPBUSD.BCST (DX), Z5, Z3
@@ -83,6 +89,12 @@ leaf:
 
 block:
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU       (CX), Y6
 	VINSERTI64X4  $0x01, 32(CX), Z6, Z6
 	VPDPBUSD.BCST (DX), Z6, Z3
@@ -141,7 +153,7 @@ closed:
 	RET
 
 // func MulQ8x2(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ8x2(SB), NOSPLIT, $32-97
 	KMOVW  load+16(FP), K1
 	KMOVW  store+18(FP), K2
@@ -182,6 +194,12 @@ leaf:
 	SUBQ          R10, R9
 	VPBROADCASTD  (DI), Z5
 	VPBROADCASTD  4(DI), Z6
+	MOVQ          DX, R11
+	ANDQ          $-4096, R11
+	MOVQ          DX, R12
+	ANDQ          $0x00000fff, R12
+	SHRQ          $0x02, R12
+	PREFETCHT1    4096(R11)(R12*1)
 	VMOVDQU32     (DX), Z8
 	VPDPBUSD.BCST (BX), Z8, Z5
 	VPDPBUSD.BCST 32(BX), Z8, Z6
@@ -234,6 +252,12 @@ leaf:
 block:
 	VPBROADCASTD  (DI), Z5
 	VPBROADCASTD  4(DI), Z6
+	MOVQ          DX, R11
+	ANDQ          $-4096, R11
+	MOVQ          DX, R12
+	ANDQ          $0x00000fff, R12
+	SHRQ          $0x02, R12
+	PREFETCHT1    4096(R11)(R12*1)
 	VMOVDQU32     (DX), Z8
 	VPDPBUSD.BCST (BX), Z8, Z5
 	VPDPBUSD.BCST 32(BX), Z8, Z6
@@ -302,7 +326,7 @@ closed:
 	RET
 
 // func MulQ8x3(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ8x3(SB), NOSPLIT, $32-97
 	KMOVW  load+16(FP), K1
 	KMOVW  store+18(FP), K2
@@ -348,6 +372,12 @@ leaf:
 	VPBROADCASTD  (DI), Z7
 	VPBROADCASTD  4(DI), Z8
 	VPBROADCASTD  8(DI), Z9
+	MOVQ          DX, R11
+	ANDQ          $-4096, R11
+	MOVQ          DX, R12
+	ANDQ          $0x00000fff, R12
+	SHRQ          $0x02, R12
+	PREFETCHT1    4096(R11)(R12*1)
 	VMOVDQU32     (DX), Z11
 	VPDPBUSD.BCST (BX), Z11, Z7
 	VPDPBUSD.BCST 32(BX), Z11, Z8
@@ -416,6 +446,12 @@ block:
 	VPBROADCASTD  (DI), Z7
 	VPBROADCASTD  4(DI), Z8
 	VPBROADCASTD  8(DI), Z9
+	MOVQ          DX, R11
+	ANDQ          $-4096, R11
+	MOVQ          DX, R12
+	ANDQ          $0x00000fff, R12
+	SHRQ          $0x02, R12
+	PREFETCHT1    4096(R11)(R12*1)
 	VMOVDQU32     (DX), Z11
 	VPDPBUSD.BCST (BX), Z11, Z7
 	VPDPBUSD.BCST 32(BX), Z11, Z8
@@ -2177,7 +2213,7 @@ closed:
 	RET
 
 // func MulQ4x1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4x1(SB), NOSPLIT, $32-97
 	KMOVW           load+16(FP), K1
 	KMOVW           store+18(FP), K2
@@ -2215,6 +2251,12 @@ leaf:
 	CMOVQGT       R8, R9
 	SUBQ          R9, R8
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU32     (CX), Z7
 	VPSRLW        $0x04, Z7, Z8
 	VPANDD        Z5, Z7, Z7
@@ -2267,6 +2309,12 @@ leaf:
 
 block:
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU32     (CX), Z7
 	VPSRLW        $0x04, Z7, Z8
 	VPANDD        Z5, Z7, Z7
@@ -4608,7 +4656,7 @@ closed:
 	RET
 
 // func MulQ4VBMIx1(out *int32, stride int, load uint16, store uint16, weights *byte, skip int, quants *[32]int8, scales *float32, starts *int32, panels int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI, CMOV, MMX+
 TEXT ·MulQ4VBMIx1(SB), NOSPLIT, $32-97
 	KMOVW           load+16(FP), K1
 	KMOVW           store+18(FP), K2
@@ -4645,6 +4693,12 @@ leaf:
 	CMOVQGT       R8, R9
 	SUBQ          R9, R8
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU32     (CX), Z6
 	VPSRLW        $0x04, Z6, Z7
 	VPERMB        Z4, Z6, Z6
@@ -4689,6 +4743,12 @@ leaf:
 
 block:
 	VPBROADCASTD  (SI), Z3
+	MOVQ          CX, R10
+	ANDQ          $-4096, R10
+	MOVQ          CX, R11
+	ANDQ          $0x00000fff, R11
+	SHRQ          $0x02, R11
+	PREFETCHT1    4096(R10)(R11*1)
 	VMOVDQU32     (CX), Z6
 	VPSRLW        $0x04, Z6, Z7
 	VPERMB        Z4, Z6, Z6
@@ -6882,7 +6942,7 @@ closed:
 	RET
 
 // func MulBF16x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulBF16x1(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -6912,6 +6972,12 @@ leaf:
 	VPXORD  Z1, Z1, Z1
 
 step:
+	MOVQ         CX, DI
+	ANDQ         $-4096, DI
+	MOVQ         CX, R8
+	ANDQ         $0x00000fff, R8
+	SHRQ         $0x02, R8
+	PREFETCHT1   4096(DI)(R8*1)
 	VPSLLD       $0x10, (CX), Z4
 	VMULPS.BCST  (DX), Z4, Z4
 	VADDPS       Z4, Z1, Z1
@@ -8304,7 +8370,7 @@ step:
 	RET
 
 // func MulF32x1(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x1(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -8332,6 +8398,12 @@ leaf:
 	VPXORD  Z1, Z1, Z1
 
 step:
+	MOVQ         CX, DI
+	ANDQ         $-4096, DI
+	MOVQ         CX, R8
+	ANDQ         $0x00000fff, R8
+	SHRQ         $0x02, R8
+	PREFETCHT1   4096(DI)(R8*1)
 	VMOVUPS      (CX), Z3
 	VMULPS.BCST  (DX), Z3, Z3
 	VADDPS       Z3, Z1, Z1
@@ -8378,7 +8450,7 @@ step:
 	RET
 
 // func MulF32x2(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x2(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -8413,6 +8485,12 @@ leaf:
 	VPXORD  Z3, Z3, Z3
 
 step:
+	MOVQ         DX, R9
+	ANDQ         $-4096, R9
+	MOVQ         DX, R10
+	ANDQ         $0x00000fff, R10
+	SHRQ         $0x02, R10
+	PREFETCHT1   4096(R9)(R10*1)
 	VMOVUPS      (DX), Z5
 	VMULPS.BCST  (BX), Z5, Z6
 	VADDPS       Z6, Z1, Z1
@@ -8483,7 +8561,7 @@ step:
 	RET
 
 // func MulF32x3(out *int32, stride int, load uint16, store uint16, weights *byte, x *float32, pitch int, blocks int, leaf int, unit float32, limit float32) bool
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·MulF32x3(SB), NOSPLIT, $0-73
 	KMOVW       load+16(FP), K1
 	KMOVW       store+18(FP), K2
@@ -8522,6 +8600,12 @@ leaf:
 	VPXORD  Z5, Z5, Z5
 
 step:
+	MOVQ         DX, R10
+	ANDQ         $-4096, R10
+	MOVQ         DX, R11
+	ANDQ         $0x00000fff, R11
+	SHRQ         $0x02, R11
+	PREFETCHT1   4096(R10)(R11*1)
 	VMOVUPS      (DX), Z7
 	VMULPS.BCST  (BX), Z7, Z8
 	VADDPS       Z8, Z1, Z1

@@ -60,6 +60,8 @@ func (f float) generate() {
 		for at := 0; at < size; at += 64 {
 			PREFETCHT1(Mem{Base: weights, Disp: prefetchDistance + at})
 		}
+	} else {
+		prefetchNextPage(weights)
 	}
 	w, product := ZMM(), ZMM()
 	multiply := func(k int) {
