@@ -35,13 +35,17 @@ func TestRecover(t *testing.T) {
 		if err := Recover(Config{Node: "c", Dir: t.TempDir()}); !errors.Is(err, ErrState) {
 			t.Errorf("an empty folder was recovered: %v", err)
 		}
+		if state, voters, err := Look(Config{Node: "c", Dir: dirs["c"]}); err != nil || len(voters) != 3 || len(state.Nodes) != 3 || state.Models["digest"].Name != "kept" {
+			t.Errorf("before recovery: %+v, voters %v, %v", state, voters, err)
+		}
 		if err := Recover(Config{Node: "c", Dir: dirs["c"]}); err != nil {
 			t.Fatal(err)
 		}
 		c := m.up("c", dirs["c"])
 		m.leader()
 		state := c.cluster.State()
-		if state.Generation != 2 || state.ID != "mesh" || state.Models["digest"].Name != "kept" || len(state.Nodes) != 3 {
+		if state.Generation != 2 || state.ID != "mesh" || state.Models["digest"].Name != "kept" || len(state.Nodes) != 1 ||
+			!state.Revoked("a", "") || !state.Revoked("b", "") || state.Revoked("c", "") {
 			t.Errorf("state after recovery: %+v", state)
 		}
 		if voters, err := c.cluster.Voters(); err != nil || len(voters) != 1 || voters[0] != "c" {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,7 +194,7 @@ func (n *Node) openModels(context.Context) error {
 }
 
 // stateDir is where this node keeps who it is.
-func (n *Node) stateDir() string { return filepath.Join(n.config.Data, "state") }
+func (n *Node) stateDir() string { return stateDir(n.config) }
 
 // formCluster makes this node part of a cluster: the one that its folder remembers, or a new one. Without an address for other nodes it
 // agrees with itself, through the same log as with others.

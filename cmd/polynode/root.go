@@ -69,7 +69,7 @@ Every setting is a flag, an environment variable (POLYNODE_KV_MEMORY) and a key 
 		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 	})
 	onlyVerbs(root)
-	root.AddCommand(newUp(), newJoin(), newStatus(), newNodes(), newPlan(), newServe(), newToken(), newDrain(), newUndrain(), newLeave(), newRemove(), newCert(),
+	root.AddCommand(newUp(), newJoin(), newStatus(), newNodes(), newPlan(), newServe(), newToken(), newDrain(), newUndrain(), newLeave(), newRemove(), newCert(), newRecover(),
 		newGenerate(), newChat(), newModel(), newTokenize(), newDetokenize(), newBench(), newVersion())
 	return root
 }
