@@ -16,6 +16,9 @@ import (
 func simSeeds(t *testing.T, usual uint64) (from, to uint64) {
 	t.Helper()
 	text := os.Getenv("POLYNODE_SIM_SEEDS")
+	if text == "" && testing.Short() {
+		usual = max(2, usual/10)
+	}
 	if text == "" {
 		return 1, usual
 	}
