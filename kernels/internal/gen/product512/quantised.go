@@ -32,7 +32,7 @@ const prefetchDistance = 12 << 10
 
 // prefetchNextPage fetches a line of the first quarter of the next page, the one as far from its start, in quarters, as weights is from that of its
 // own. The processor's prefetcher stops at the end of a page and would begin the next with its first misses. Few columns, which do little but
-// wait for memory, lost up to a sixth of their speed so. More of the page is no better, the first-level cache is worse.
+// wait for memory, lost a twentieth of their speed so. More of the page is no better, the first-level cache is worse.
 func prefetchNextPage(weights reg.GPVirtual) {
 	const page = 4096
 	start, line := GP64(), GP64()
