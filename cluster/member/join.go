@@ -14,6 +14,12 @@ import (
 	"polynode/transport"
 )
 
+// A cluster that has no coordinator at the moment mostly has one soon.
+const (
+	joinPatience = 10 * time.Second
+	joinPause    = 500 * time.Millisecond
+)
+
 // joinHops is how many nodes a joiner asks that send it on to the coordinator.
 const joinHops = 4
 
@@ -26,7 +32,7 @@ func Join(ctx context.Context, config Config, address, tokenText string) error {
 	}
 	for range joinHops {
 		var answer trust.JoinAnswer
-		answer, err = joiner.ask(ctx, address)
+		answer, err = joiner.askPatiently(ctx, address)
 		var refusal *trust.Refusal
 		if errors.As(err, &refusal) && refusal.Address != "" {
 			address = refusal.Address
@@ -100,6 +106,21 @@ func (j *joiner) request(exporter []byte) ([]byte, error) {
 		return nil, err
 	}
 	return request.Encode()
+}
+
+// askPatiently asks one node until it can say yes or no.
+func (j *joiner) askPatiently(ctx context.Context, address string) (trust.JoinAnswer, error) {
+	for begun := time.Now(); ; {
+		answer, err := j.ask(ctx, address)
+		if refusal, refused := errors.AsType[*trust.Refusal](err); !refused || !errors.Is(refusal, trust.ErrUnavailable) || time.Since(begun) > joinPatience {
+			return answer, err
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return answer, err
+		}
+	}
 }
 
 // ask has one conversation with one node.
