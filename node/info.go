@@ -70,6 +70,9 @@ func (n *Node) Info() Info {
 	if n.member != nil {
 		info.Address = n.member.Network().Address().String()
 	}
+	if state.Plan != nil && !info.Coordinates { // the coordinator says itself what it serves
+		info.Model = state.Models[state.Plan.Model].Name
+	}
 	if place := placeOf(state.Plan, n.self); place != nil {
 		info.Placed, info.Place = true, place.String()
 	}

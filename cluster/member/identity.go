@@ -17,9 +17,9 @@ type identity struct {
 	mu          sync.Mutex
 	credentials *trust.Credentials
 	bundle      *trust.Bundle
-	retired     *trust.Bundle   // the root that was given up last, nil if none was since this node started
-	revoked     map[string]bool // by node, and by node and serial
-	nodes       map[shard.NodeID]bool
+	retired     *trust.Bundle         // the root that was given up last, nil if none was since this node started
+	revoked     map[string]bool       // by node, and by node and serial
+	nodes       map[shard.NodeID]bool // that are or were members since this node started
 }
 
 var (
@@ -61,13 +61,16 @@ func (i *identity) Recheck(chain [][]byte) (node string, err error) {
 		return node, err
 	}
 	i.mu.Lock()
-	retired, nodes := i.retired, i.nodes
+	retired := i.retired
 	i.mu.Unlock()
 	if retired == nil {
 		return "", err
 	}
 	peer, other := i.verify(retired, chain)
-	if other != nil || !nodes[peer.ID] {
+	i.mu.Lock()
+	member := i.nodes[peer.ID]
+	i.mu.Unlock()
+	if other != nil || !member {
 		return "", err
 	}
 	return string(peer.ID), nil
@@ -83,17 +86,19 @@ func (i *identity) follow(state *cluster.State) {
 		}
 		revoked[key] = true
 	}
-	nodes := make(map[shard.NodeID]bool, len(state.Nodes))
-	for id, node := range state.Nodes {
-		nodes[id] = node.Phase != cluster.Gone
-	}
 	var bundle *trust.Bundle
 	if state.Keys != nil {
 		bundle, _ = trust.ParseRoots(state.Keys.Roots)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.revoked, i.nodes = revoked, nodes
+	i.revoked = revoked
+	if i.nodes == nil {
+		i.nodes = map[shard.NodeID]bool{}
+	}
+	for id := range state.Nodes {
+		i.nodes[id] = true // and stays it when it leaves: whoever is shut out is revoked
+	}
 	if bundle != nil {
 		i.retire(bundle)
 		i.bundle = bundle

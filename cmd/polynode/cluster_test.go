@@ -76,7 +76,7 @@ func TestAClusterByItsVerbs(t *testing.T) {
 	token := newTokenOf(t, first.url)
 	data := t.TempDir()
 	second := startVerb(t, with("join", token.Address, "--token", token.Text, "--name", "two", "--data", data)...)
-	if text := second.greeting(t); !strings.Contains(text, "joined the cluster of one") || !strings.Contains(text, "one of 2 nodes") {
+	if text := second.greeting(t); !strings.Contains(text, "joined the cluster of one") || !strings.Contains(text, "one of 2 nodes") || !strings.Contains(text, "model   udhr") {
 		t.Errorf("a node that joined greets with\n%s", text)
 	}
 	for _, url := range []string{first.url, second.url} {

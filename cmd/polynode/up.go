@@ -134,6 +134,7 @@ func greetModel(out io.Writer, info node.Info) {
 // greetPlace says what another node makes of this one.
 func greetPlace(out io.Writer, info node.Info) {
 	fmt.Fprintf(out, "  cluster %s coordinates; requests to this node go there\n", orElse(info.Coordinator, "nobody at the moment"))
+	fmt.Fprintf(out, "  model   %s\n", orElse(info.Model, "none is served yet"))
 	if info.Placed {
 		fmt.Fprintf(out, "  place   %s\n\n", info.Place)
 	} else {
