@@ -238,7 +238,7 @@ func (a *reply) fits(q question) bool {
 }
 
 // lostCodes are what a client may be told when a coordinator was lost, stopped, or is not there.
-var lostCodes = []string{"no_coordinator", "coordinator_lost", "draining", "stopping", "unavailable"}
+var lostCodes = []string{"no_coordinator", "coordinator_lost", "no_plan", "draining", "stopping", "unavailable"}
 
 // answerMax is the longest that a client waits for an answer, in virtual time: whatever happens, it is told before.
 const answerMax = 3 * time.Minute

@@ -2,17 +2,49 @@ package node
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"polynode/cluster"
 	"polynode/shard"
 )
 
-// happen makes one thing happen to some machine, and waits until it is over.
-func (w *world) happen(ctx context.Context) {
+// fate makes things happen to a world. It belongs to one goroutine; several may work on one world.
+type fate struct {
+	*world
+	random *rand.Rand
+}
+
+// claim takes a machine that runs and to which nothing happens yet; nil if there is none.
+func (w *fate) claim() *box {
 	up := w.up()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	up = slices.DeleteFunc(up, func(b *box) bool { return b.claimed })
+	if len(up) == 0 {
+		return nil
+	}
 	b := up[w.random.IntN(len(up))]
+	b.claimed = true
+	return b
+}
+
+func (w *fate) free(b *box) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.claimed = false
+}
+
+// happen makes one thing happen to some machine, and waits until it is over.
+func (w *fate) happen(ctx context.Context) {
+	b := w.claim()
+	if b == nil {
+		return
+	}
+	defer w.free(b)
+	up := w.up()
 	for_ := func(most int) time.Duration { return time.Duration(1+w.random.IntN(most)) * time.Millisecond }
 	switch w.random.IntN(11) {
 	case 0, 1: // with its disk
@@ -58,7 +90,10 @@ func (w *world) happen(ctx context.Context) {
 		w.noise(for_(5000))
 	case 9:
 		if len(up) < 6 {
-			w.again(ctx, w.add(string(rune('a'+len(w.boxes()))), w.random.IntN(2) == 0))
+			joins := w.add(string(rune('a'+len(w.boxes()))), w.random.IntN(2) == 0)
+			joins.claimed = true
+			w.again(ctx, joins)
+			w.free(joins)
 		}
 	case 10:
 		if w.random.IntN(2) == 0 && len(up) > 1 {
@@ -102,7 +137,7 @@ func (w *world) forget(ctx context.Context, id shard.NodeID) {
 }
 
 // alone cuts one machine off from all others for a while.
-func (w *world) alone(b *box, most time.Duration) {
+func (w *fate) alone(b *box, most time.Duration) {
 	w.hurt(b)
 	w.event("%s is alone", b.name)
 	w.between(b, w.hub.Cut)
@@ -123,7 +158,7 @@ func (w *world) between(b *box, do func(from, to string)) {
 }
 
 // slow makes all ways of a machine long for a while.
-func (w *world) slow(b *box, delay, most time.Duration) {
+func (w *fate) slow(b *box, delay, most time.Duration) {
 	w.hurt(b)
 	w.event("%s is slow, %v", b.name, delay)
 	w.between(b, func(from, to string) { w.hub.Delay(from, to, delay) })
@@ -134,7 +169,7 @@ func (w *world) slow(b *box, delay, most time.Duration) {
 }
 
 // noise loses, doubles and reorders packets between all machines for a while, and breaks connections.
-func (w *world) noise(most time.Duration) {
+func (w *fate) noise(most time.Duration) {
 	boxes := w.boxes()
 	loss, twice := w.random.Float64()*0.2, w.random.Float64()*0.3
 	w.event("noise: %.0f %% of the packets are lost, %.0f %% come twice", 100*loss, 100*twice)
@@ -163,7 +198,7 @@ func (w *world) noise(most time.Duration) {
 }
 
 // drainOne takes a machine out of the plan and puts it back.
-func (w *world) drainOne(ctx context.Context, b *box) {
+func (w *fate) drainOne(ctx context.Context, b *box) {
 	w.event("%s is drained", b.name)
 	w.phase(b, "drain")
 	w.pass(time.Duration(w.random.IntN(4000)) * time.Millisecond)

@@ -73,10 +73,18 @@ func (w *world) live(ctx context.Context, questions []question, total *tally) {
 			}
 		})
 	}
-	for range 3 + w.random.IntN(5) {
-		w.pass(time.Duration(w.random.IntN(3000)) * time.Millisecond)
-		w.happen(ctx)
+	var fates sync.WaitGroup
+	for range 1 + w.random.IntN(2) { // two of them make things happen at the same time
+		random := rand.New(rand.NewPCG(w.random.Uint64(), 2))
+		fates.Go(func() {
+			f := &fate{world: w, random: random}
+			for range 3 + random.IntN(5) {
+				w.pass(time.Duration(random.IntN(3000)) * time.Millisecond)
+				f.happen(ctx)
+			}
+		})
 	}
+	fates.Wait()
 	w.calm(ctx)
 	stop()
 	clients.Wait()

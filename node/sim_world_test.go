@@ -51,6 +51,7 @@ type box struct {
 	name    string
 	config  configs.Config
 	whole   bool // it was given the whole model
+	claimed bool // something happens to it
 	id      shard.NodeID
 	network *simPort // nil while it is down
 	node    *Node    // nil while it is down
